@@ -1,0 +1,172 @@
+// Package run is the domain without I/O: threads and runs, their states and
+// what may follow each, references to issues, names, limits and costs.
+package run
+
+import (
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+// Thread is one issue of one repository. It owns a sandbox, a branch, a pull
+// request, a progress comment and a Claude session; names derive from it and
+// its generation (from 1; --new begins the next).
+type Thread struct {
+	ID           string // "t_" and a UUID without hyphens
+	RepositoryID int64  // GitHub's id: it survives renames
+	Ref          Ref    // as last seen
+	Generation   int
+
+	SandboxName string // the lock between hosts: see SandboxName
+	SandboxID   string // "" until Daytona gave one
+	Branch      string // "" until the issue's title was read
+	PullRequest int    // 0 until there is one
+	CommentID   int64  // the progress comment, 0 until there is one
+	SessionID   string // Claude's session, a UUID
+	CreatedAt   time.Time
+}
+
+// Run is one turn of a thread: the first request, or a follow-up.
+type Run struct {
+	ID        string // "r_" and a UUID without hyphens
+	ThreadID  string
+	Number    int // 1, 2, … within the thread
+	State     State
+	Options   Options
+	Frozen    *Frozen  // set by Freezing
+	Task      string   // sandboxd's task id; "" before Working
+	LastEvent int64    // the last event of the task that was stored
+	Result    *Result  // set when the task ended
+	Commit    string   // set by Committing
+	Outcome   *Outcome // set on the way to Reporting
+	Cost      Cost
+	CreatedAt time.Time
+	StartedAt time.Time // when Freezing began; zero before
+	EndedAt   time.Time // zero until final
+}
+
+// Options are what the user asked of one run, after settings and flags were
+// merged.
+type Options struct {
+	Snapshot     string        `json:"snapshot,omitempty"`
+	Model        string        `json:"model"`
+	MaxTurns     int           `json:"max_turns"`
+	MaxCostUSD   float64       `json:"max_cost_usd"` // 0: no limit
+	Timeout      time.Duration `json:"timeout"`      // of the whole run, wall clock
+	Base         string        `json:"base,omitempty"`
+	Draft        bool          `json:"draft,omitempty"`
+	DryRun       bool          `json:"dry_run,omitempty"`
+	Keep         bool          `json:"keep,omitempty"`
+	Instructions string        `json:"instructions,omitempty"`
+}
+
+// Frozen is what the run works on, as it was when it was triggered: edits
+// made later do not reach Claude.
+type Frozen struct {
+	Repository    Repository `json:"repository"`
+	Issue         Issue      `json:"issue"`
+	Base          string     `json:"base"`        // branch the pull request goes to
+	BaseCommit    string     `json:"base_commit"` // commit Claude starts from: 40 hex digits
+	Actor         string     `json:"actor"`       // who asked for the run
+	Settings      []byte     `json:"settings,omitempty"`
+	SettingsFound bool       `json:"settings_found"`
+	At            time.Time  `json:"at"`
+}
+
+// Repository is what a run needs to know of one.
+type Repository struct {
+	ID            int64  `json:"id"`
+	Owner         string `json:"owner"`
+	Name          string `json:"name"`
+	Private       bool   `json:"private"`
+	DefaultBranch string `json:"default_branch"`
+	CloneURL      string `json:"clone_url"` // https URL, no credential in it
+	SizeKB        int64  `json:"size_kb"`   // GitHub's figure
+}
+
+// FullName is owner/name.
+func (r Repository) FullName() string { return r.Owner + "/" + r.Name }
+
+// Issue is an issue's text with its comments, oldest first, without ours.
+type Issue struct {
+	Number   int       `json:"number"`
+	Title    string    `json:"title"`
+	Body     string    `json:"body"`
+	Author   string    `json:"author"`
+	Labels   []string  `json:"labels,omitempty"`
+	URL      string    `json:"url"`
+	Comments []Comment `json:"comments,omitempty"`
+}
+
+// Comment is one comment of an issue.
+type Comment struct {
+	ID        int64     `json:"id"`
+	Author    string    `json:"author"`
+	Body      string    `json:"body"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// Result is what the sandbox said of its task, bounded and cleaned.
+type Result struct {
+	Answer    string  `json:"answer"` // Claude's final answer
+	Turns     int     `json:"turns"`
+	Check     *Check  `json:"check,omitempty"`
+	SessionID string  `json:"session_id,omitempty"`
+	Problem   Problem `json:"problem,omitzero"` // why the task did not end well
+}
+
+// Check is the repository's own check command, run after Claude.
+type Check struct {
+	Command  string        `json:"command"`
+	ExitCode int           `json:"exit_code"`
+	Tail     string        `json:"tail"` // last lines of its output
+	Duration time.Duration `json:"duration"`
+}
+
+// Problem is a failure as it is stored and told: kind, sentence, next step.
+type Problem struct {
+	Kind    fault.Kind `json:"kind,omitempty"`
+	Message string     `json:"message,omitempty"`
+	Hint    string     `json:"hint,omitempty"`
+}
+
+// IsZero reports whether there is no problem.
+func (p Problem) IsZero() bool { return p == Problem{} }
+
+// Err returns the problem as an error, nil if there is none.
+func (p Problem) Err() error {
+	if p.IsZero() {
+		return nil
+	}
+	return &fault.Error{Kind: p.Kind, Message: p.Message, Hint: p.Hint}
+}
+
+// ProblemOf turns an error into what is stored and told of it.
+func ProblemOf(err error) Problem {
+	if err == nil {
+		return Problem{}
+	}
+	return Problem{Kind: fault.KindOf(err), Message: err.Error(), Hint: fault.HintOf(err)}
+}
+
+// Outcome is how a run ended. It is stored before anything announces it.
+type Outcome struct {
+	State        State   `json:"state"` // the final state that follows Settling
+	Problem      Problem `json:"problem,omitzero"`
+	FilesChanged int     `json:"files_changed"`
+	Title        string  `json:"title,omitempty"` // of the pull request
+	Body         string  `json:"body,omitempty"`  // Claude's words, cleaned
+	PatchFile    string  `json:"patch_file,omitempty"`
+	PullRequest  int     `json:"pull_request,omitempty"`
+	URL          string  `json:"url,omitempty"` // of the pull request
+}
+
+// Cost is what a run used and what that comes to.
+type Cost struct {
+	USD              float64 `json:"usd"`           // tokens and sandbox together
+	InputTokens      int64   `json:"input_tokens"`  // all of them, cached or not
+	OutputTokens     int64   `json:"output_tokens"` //
+	CacheReadTokens  int64   `json:"cache_read_tokens,omitempty"`
+	CacheWriteTokens int64   `json:"cache_write_tokens,omitempty"`
+	SandboxSeconds   float64 `json:"sandbox_seconds"`
+}
