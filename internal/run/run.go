@@ -3,6 +3,7 @@
 package run
 
 import (
+	"crypto/rand"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -12,12 +13,11 @@ import (
 // request, a progress comment and a Claude session; names derive from it and
 // its generation (from 1; --new begins the next).
 type Thread struct {
-	ID           string // "t_" and a UUID without hyphens
+	ID           string // NewID("t")
 	RepositoryID int64  // GitHub's id: it survives renames
 	Ref          Ref    // as last seen
 	Generation   int
 
-	SandboxName string // the lock between hosts: see SandboxName
 	SandboxID   string // "" until Daytona gave one
 	Branch      string // "" until the issue's title was read
 	PullRequest int    // 0 until there is one
@@ -28,7 +28,7 @@ type Thread struct {
 
 // Run is one turn of a thread: the first request, or a follow-up.
 type Run struct {
-	ID        string // "r_" and a UUID without hyphens
+	ID        string // NewID("r")
 	ThreadID  string
 	Number    int // 1, 2, … within the thread
 	State     State
@@ -169,4 +169,45 @@ type Cost struct {
 	CacheReadTokens  int64   `json:"cache_read_tokens,omitempty"`
 	CacheWriteTokens int64   `json:"cache_write_tokens,omitempty"`
 	SandboxSeconds   float64 `json:"sandbox_seconds"`
+}
+
+// Entry is one line of a run's log: what the engine did, or what the sandbox
+// said, cleaned and redacted.
+type Entry struct {
+	Number int64     `json:"number"` // from 1 within the run
+	Time   time.Time `json:"time"`
+	State  State     `json:"state"`
+	Phase  string    `json:"phase,omitempty"` // of the sandbox's task: clone, setup, claude, check
+	Kind   EntryKind `json:"kind"`
+	Text   string    `json:"text,omitempty"`
+	Failed bool      `json:"failed,omitempty"` // of a Result: the tool said error
+	Cost   *Cost     `json:"cost,omitempty"`   // so far, with Spent
+}
+
+// EntryKind is the kind of an Entry.
+type EntryKind string
+
+// The kinds of entries.
+const (
+	Began  EntryKind = "began"  // a state or a phase began; Text says what it does
+	Notice EntryKind = "notice" // something the user should know
+	Output EntryKind = "output" // of git, setup or check
+	Said   EntryKind = "said"   // by Claude
+	Called EntryKind = "called" // Claude used a tool
+	Gave   EntryKind = "gave"   // what the tool gave
+	Retry  EntryKind = "retry"  // Claude's API is tried again
+	Spent  EntryKind = "spent"  // the cost so far
+	Ended  EntryKind = "ended"  // the run ended; Text says how
+)
+
+// NewID makes an id: the prefix, an underscore and 50 random bits in
+// Crockford's base 32.
+func NewID(prefix string) string {
+	const digits = "0123456789abcdefghjkmnpqrstvwxyz"
+	id := make([]byte, 10)
+	rand.Read(id) // never fails: crypto/rand
+	for i, b := range id {
+		id[i] = digits[b&31]
+	}
+	return prefix + "_" + string(id)
 }

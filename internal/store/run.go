@@ -1,0 +1,245 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+const runColumns = `runs.id, thread_id, number, state, task, last_event, commit_sha, options, frozen, result, outcome, cost, runs.created_at, started_at, ended_at`
+
+func scanRun(row interface{ Scan(...any) error }, more ...any) (*run.Run, error) {
+	r := &run.Run{}
+	var started, ended sql.NullTime
+	into := []any{&r.ID, &r.ThreadID, &r.Number, &r.State, &r.Task, &r.LastEvent, &r.Commit,
+		asJSON{&r.Options}, asJSON{&r.Frozen}, asJSON{&r.Result}, asJSON{&r.Outcome}, asJSON{&r.Cost},
+		&r.CreatedAt, &started, &ended}
+	err := row.Scan(append(into, more...)...)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, ErrNotFound
+	}
+	r.CreatedAt = r.CreatedAt.UTC()
+	r.StartedAt, r.EndedAt = started.Time.UTC(), ended.Time.UTC()
+	return r, err
+}
+
+// asJSON scans a column of JSON into what it points to; NULL leaves it alone.
+type asJSON struct{ into any }
+
+func (j asJSON) Scan(src any) error {
+	switch v := src.(type) {
+	case nil:
+		return nil
+	case string:
+		return json.Unmarshal([]byte(v), j.into)
+	case []byte:
+		return json.Unmarshal(v, j.into)
+	}
+	return fmt.Errorf("a column of JSON holds a %T", src)
+}
+
+// encode is asJSON's other direction; a nil pointer becomes NULL.
+func encode(v any) (sql.NullString, error) {
+	b, err := json.Marshal(v)
+	return sql.NullString{String: string(b), Valid: string(b) != "null"}, err
+}
+
+// CreateRun stores a new run as the next of its thread.
+func (s *Store) CreateRun(ctx context.Context, l Lease, r *run.Run) error {
+	options, err := encode(r.Options)
+	if err != nil {
+		return err
+	}
+	cost, err := encode(r.Cost)
+	if err != nil {
+		return err
+	}
+	r.State, r.CreatedAt = run.Queued, s.now().UTC()
+	return s.fenced(ctx, l, func(tx *sql.Tx) error {
+		err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) + 1 FROM runs WHERE thread_id = $1`, r.ThreadID).Scan(&r.Number)
+		if err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO runs (id, thread_id, number, state, options, cost, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			r.ID, r.ThreadID, r.Number, r.State, options, cost, r.CreatedAt)
+		if err != nil {
+			return err
+		}
+		return s.enter(ctx, tx, r.ID, r.State)
+	})
+}
+
+// SaveRun stores what the run has come to, in the state it is in.
+func (s *Store) SaveRun(ctx context.Context, l Lease, r *run.Run) error {
+	return s.fenced(ctx, l, func(tx *sql.Tx) error { return s.update(ctx, tx, r) })
+}
+
+// Advance stores the run in its next state, which the table of transitions
+// must allow.
+func (s *Store) Advance(ctx context.Context, l Lease, r *run.Run, next run.State) error {
+	if !r.State.CanBecome(next) {
+		return fmt.Errorf("run %s can't go from %s to %s", r.ID, r.State, next)
+	}
+	before := *r
+	r.State = next
+	if next.Final() {
+		r.EndedAt = s.now().UTC()
+	}
+	err := s.fenced(ctx, l, func(tx *sql.Tx) error {
+		if err := s.update(ctx, tx, r); err != nil {
+			return err
+		}
+		return s.enter(ctx, tx, r.ID, next)
+	})
+	if err != nil {
+		*r = before
+	}
+	return err
+}
+
+func (s *Store) update(ctx context.Context, tx *sql.Tx, r *run.Run) error {
+	var columns [4]sql.NullString
+	for i, v := range []any{r.Frozen, r.Result, r.Outcome, r.Cost} {
+		var err error
+		if columns[i], err = encode(v); err != nil {
+			return err
+		}
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE runs SET state = $1, task = $2, last_event = $3, commit_sha = $4,
+		frozen = $5, result = $6, outcome = $7, cost = $8, started_at = $9, ended_at = $10 WHERE id = $11`,
+		r.State, r.Task, r.LastEvent, r.Commit, columns[0], columns[1], columns[2], columns[3],
+		nullTime(r.StartedAt), nullTime(r.EndedAt), r.ID)
+	return err
+}
+
+func nullTime(t time.Time) sql.NullTime { return sql.NullTime{Time: t.UTC(), Valid: !t.IsZero()} }
+
+func (s *Store) enter(ctx context.Context, tx *sql.Tx, runID string, state run.State) error {
+	_, err := tx.ExecContext(ctx, `INSERT INTO steps (run_id, number, state, entered_at)
+		SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3 FROM steps WHERE run_id = $1`, runID, state, s.now().UTC())
+	return err
+}
+
+// Latest returns the newest run of a thread, or ErrNotFound.
+func (s *Store) Latest(ctx context.Context, thread string) (*run.Run, error) {
+	return scanRun(s.db.QueryRowContext(ctx, `SELECT `+runColumns+` FROM runs WHERE thread_id = $1 ORDER BY number DESC LIMIT 1`, thread))
+}
+
+// Listed is a run with the issue it is about.
+type Listed struct {
+	*run.Run
+	Ref run.Ref
+}
+
+// Runs returns the newest runs, at most limit.
+func (s *Store) Runs(ctx context.Context, limit int) ([]Listed, error) {
+	return s.list(ctx, `ORDER BY runs.created_at DESC, runs.id LIMIT $1`, limit)
+}
+
+// Run returns the one run whose id is, or begins with, the given one; the
+// prefix "r_" may be left out. None is ErrNotFound, several a fault of kind
+// Usage.
+func (s *Store) Run(ctx context.Context, id string) (Listed, error) {
+	id = "r_" + strings.TrimPrefix(strings.ToLower(id), "r_")
+	// A range, not LIKE: ids hold an underscore, and the index serves it.
+	found, err := s.list(ctx, `WHERE runs.id >= $1 AND runs.id < $2 ORDER BY runs.id LIMIT 2`, id, id+"{")
+	switch {
+	case err != nil:
+		return Listed{}, err
+	case len(found) == 0:
+		return Listed{}, ErrNotFound
+	case len(found) > 1 && found[0].ID != id:
+		return Listed{}, fault.New(fault.Usage, "several runs begin with %q", id).WithHint("give more of the id; `dayclaude runs list` shows them")
+	}
+	return found[0], nil
+}
+
+func (s *Store) list(ctx context.Context, tail string, args ...any) ([]Listed, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT `+runColumns+`, owner, repo, issue FROM runs JOIN threads ON threads.id = thread_id `+tail, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Listed
+	for rows.Next() {
+		var l Listed
+		if l.Run, err = scanRun(rows, &l.Ref.Owner, &l.Ref.Repo, &l.Ref.Number); err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, rows.Err()
+}
+
+// Step is one time that a run entered a state.
+type Step struct {
+	State     run.State `json:"state"`
+	EnteredAt time.Time `json:"entered_at"`
+}
+
+// Steps returns the run's way through its states.
+func (s *Store) Steps(ctx context.Context, runID string) ([]Step, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT state, entered_at FROM steps WHERE run_id = $1 ORDER BY number`, runID)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []Step
+	for rows.Next() {
+		var st Step
+		if err := rows.Scan(&st.State, &st.EnteredAt); err != nil {
+			return nil, err
+		}
+		all = append(all, st)
+	}
+	return all, rows.Err()
+}
+
+// Append adds entries to the run's log and stores the run with them: its
+// LastEvent and cost go together with what they count. The entries' numbers
+// are set here.
+func (s *Store) Append(ctx context.Context, l Lease, r *run.Run, entries ...*run.Entry) error {
+	return s.fenced(ctx, l, func(tx *sql.Tx) error {
+		var last int64
+		if err := tx.QueryRowContext(ctx, `SELECT COALESCE(MAX(number), 0) FROM entries WHERE run_id = $1`, r.ID).Scan(&last); err != nil {
+			return err
+		}
+		for _, e := range entries {
+			last++
+			e.Number = last
+			b, err := json.Marshal(e)
+			if err != nil {
+				return err
+			}
+			if _, err := tx.ExecContext(ctx, `INSERT INTO entries (run_id, number, entry) VALUES ($1, $2, $3)`, r.ID, last, string(b)); err != nil {
+				return err
+			}
+		}
+		return s.update(ctx, tx, r)
+	})
+}
+
+// Entries returns the run's log after the given number, at most limit.
+func (s *Store) Entries(ctx context.Context, runID string, after int64, limit int) ([]run.Entry, error) {
+	rows, err := s.db.QueryContext(ctx, `SELECT entry FROM entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3`, runID, after, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []run.Entry
+	for rows.Next() {
+		var e run.Entry
+		if err := rows.Scan(asJSON{&e}); err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	return all, rows.Err()
+}
