@@ -180,7 +180,7 @@ type Entry struct {
 	Phase  string    `json:"phase,omitempty"` // of the sandbox's task: clone, setup, claude, check
 	Kind   EntryKind `json:"kind"`
 	Text   string    `json:"text,omitempty"`
-	Failed bool      `json:"failed,omitempty"` // of a Result: the tool said error
+	Failed bool      `json:"failed,omitempty"` // Gave: the tool said error; Ended: not well
 	Cost   *Cost     `json:"cost,omitempty"`   // so far, with Spent
 }
 

@@ -1,0 +1,123 @@
+// Package term is the terminal: the command's streams, its styles, and the two
+// views of a run's progress. Only cmd and this package import lipgloss.
+//
+// Results go to Out; progress, hints and logs go to Err. Colour and movement
+// appear only where Err is a terminal.
+package term
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/muesli/termenv"
+	"golang.org/x/term"
+)
+
+// Streams are what a command reads and writes.
+type Streams struct {
+	Out io.Writer
+	Err io.Writer
+	// Size returns Err's width and height in cells; nil where Err is no
+	// terminal.
+	Size func() (width, height int)
+	// Plain turns colour off though Err is a terminal.
+	Plain bool
+}
+
+// System returns the process's own streams. NO_COLOR and TERM=dumb are
+// honoured: https://no-color.org.
+func System(env func(string) string) Streams {
+	s := Streams{Out: os.Stdout, Err: os.Stderr, Plain: env("NO_COLOR") != ""}
+	fd := int(os.Stderr.Fd())
+	if env("TERM") != "dumb" && term.IsTerminal(fd) {
+		s.Size = func() (int, int) {
+			w, h, err := term.GetSize(fd)
+			if err != nil || w < 1 || h < 1 {
+				return 80, 24
+			}
+			return w, h
+		}
+	}
+	return s
+}
+
+// Terminal reports whether Err is one.
+func (s Streams) Terminal() bool { return s.Size != nil }
+
+// styles are in the terminal's own sixteen colours, which suit a light and a
+// dark background alike and need no question to the terminal.
+type styles struct {
+	title, good, bad, now, faint lipgloss.Style
+}
+
+func (s Streams) styles() styles {
+	r := lipgloss.NewRenderer(io.Discard, termenv.WithProfile(termenv.ANSI))
+	if s.Plain || !s.Terminal() {
+		r.SetColorProfile(termenv.Ascii)
+	}
+	return styles{
+		title: r.NewStyle().Bold(true),
+		good:  r.NewStyle().Foreground(lipgloss.Color("2")),
+		bad:   r.NewStyle().Foreground(lipgloss.Color("1")),
+		now:   r.NewStyle().Foreground(lipgloss.Color("6")),
+		faint: r.NewStyle().Faint(true),
+	}
+}
+
+// Duration prints a length of time the way people say it: 0.4s, 12s, 3m05s,
+// 2h10m.
+func Duration(d time.Duration) string {
+	switch {
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// Tokens prints a count of tokens in at most four digits: 940, 12.3k, 1.2M.
+func Tokens(n int64) string {
+	switch {
+	case n < 1000:
+		return fmt.Sprint(n)
+	case n < 999_950:
+		return fmt.Sprintf("%.1fk", float64(n)/1e3)
+	}
+	return fmt.Sprintf("%.1fM", float64(n)/1e6)
+}
+
+// USD prints dollars: cents, and more digits below one cent.
+func USD(v float64) string {
+	if v > 0 && v < 0.01 {
+		return fmt.Sprintf("$%.4f", v)
+	}
+	return fmt.Sprintf("$%.2f", v)
+}
+
+// Table prints rows in columns that are as wide as they need to be; the last
+// one is as long as it is.
+func (s Streams) Table(w io.Writer, head []string, rows [][]string) {
+	width := make([]int, len(head))
+	for _, row := range append([][]string{head}, rows...) {
+		for i, cell := range row {
+			width[i] = max(width[i], lipgloss.Width(cell))
+		}
+	}
+	for _, row := range append([][]string{head}, rows...) {
+		var b strings.Builder
+		for i, cell := range row {
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				b.WriteString(strings.Repeat(" ", width[i]-lipgloss.Width(cell)+2))
+			}
+		}
+		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
+	}
+}

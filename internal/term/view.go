@@ -1,0 +1,234 @@
+package term
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/x/ansi"
+
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+// View shows a run's entries as they come. It is safe for concurrent use.
+type View interface {
+	Show(run.Entry)
+	Close() // leaves what stands there, and the cursor below it
+}
+
+// NewView returns the live view where Err is a terminal, else the plain one.
+// verbose shows every entry, one line each, also on a terminal.
+func (s Streams) NewView(title string, verbose bool) View {
+	if s.Terminal() && !verbose {
+		return newLive(s, title, time.Now)
+	}
+	return &plain{w: s.Err, verbose: verbose}
+}
+
+// plain prints one line per step.
+type plain struct {
+	mu      sync.Mutex
+	w       io.Writer
+	verbose bool
+}
+
+func (p *plain) Show(e run.Entry) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch e.Kind {
+	case run.Began, run.Notice, run.Retry, run.Ended:
+	default:
+		if !p.verbose {
+			return
+		}
+	}
+	if line := Line(e); line != "" {
+		fmt.Fprintln(p.w, line)
+	}
+}
+
+func (p *plain) Close() {}
+
+// Line is an entry as one line of a log (a text of several lines keeps them,
+// indented); "" for one that says nothing to a reader.
+func Line(e run.Entry) string {
+	text := strings.ReplaceAll(strings.TrimRight(e.Text, "\n"), "\n", "\n            ")
+	switch e.Kind {
+	case run.Spent:
+		text = spent(e.Cost)
+	case run.Called:
+		text = "  → " + text
+	case run.Gave:
+		if e.Failed {
+			text = "error: " + text
+		}
+		text = "  ← " + text
+	case run.Output:
+		text = "  │ " + text
+	case run.Said:
+		text = "  “" + text + "”"
+	case run.Notice:
+		text = "note: " + text
+	}
+	if strings.TrimSpace(text) == "" {
+		return ""
+	}
+	return e.Time.Local().Format("15:04:05") + "  " + text
+}
+
+func spent(c *run.Cost) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s tokens in · %s out · %s", Tokens(c.InputTokens), Tokens(c.OutputTokens), USD(c.USD))
+}
+
+// live redraws a few lines in place: the steps with their times, what happens
+// now, and the cost so far.
+type live struct {
+	s     Streams
+	title string
+	now   func() time.Time
+	style styles
+
+	mu     sync.Mutex
+	steps  []step
+	doing  string // the newest thing within the current step
+	cost   *run.Cost
+	drawn  int // lines on the screen that the next frame replaces
+	closed bool
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+type step struct {
+	text   string
+	began  time.Time
+	took   time.Duration // 0 while it is the current one
+	failed bool
+	notice bool
+}
+
+const redrawEvery = time.Second / 5
+
+func newLive(s Streams, title string, now func() time.Time) *live {
+	l := &live{s: s, title: title, now: now, style: s.styles(), stop: make(chan struct{})}
+	l.done.Go(func() {
+		tick := time.NewTicker(redrawEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				l.mu.Lock()
+				l.draw()
+				l.mu.Unlock()
+			case <-l.stop:
+				return
+			}
+		}
+	})
+	return l
+}
+
+func (l *live) Show(e run.Entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch e.Kind {
+	case run.Began:
+		l.finish()
+		l.steps = append(l.steps, step{text: e.Text, began: l.now()})
+	case run.Notice:
+		// Above the current step, so that this one stays the last.
+		at := len(l.steps)
+		if at > 0 && l.steps[at-1].took == 0 && !l.steps[at-1].notice {
+			at--
+		}
+		l.steps = append(l.steps[:at], append([]step{{text: e.Text, notice: true}}, l.steps[at:]...)...)
+	case run.Spent:
+		l.cost = e.Cost
+	case run.Ended:
+		l.finish()
+		if n := len(l.steps); n > 0 {
+			l.steps[n-1].failed = e.Failed
+		}
+	case run.Gave:
+	default:
+		if text := firstLine(e.Text); text != "" {
+			l.doing = text
+		}
+	}
+	l.draw()
+}
+
+func (l *live) finish() {
+	if n := len(l.steps); n > 0 && !l.steps[n-1].notice {
+		l.steps[n-1].took = max(l.now().Sub(l.steps[n-1].began), 1)
+	}
+	l.doing = ""
+}
+
+func (l *live) Close() {
+	l.mu.Lock()
+	if l.closed {
+		l.mu.Unlock()
+		return
+	}
+	l.closed = true
+	l.finish()
+	l.draw()
+	l.mu.Unlock()
+	close(l.stop)
+	l.done.Wait()
+}
+
+// draw replaces the last frame. A frame never fills the screen's height: lines
+// that scrolled away could not be redrawn.
+func (l *live) draw() {
+	width, height := l.s.Size()
+	lines := l.lines()
+	if most := max(height-1, 3); len(lines) > most {
+		lines = append(lines[:1], lines[len(lines)-most+1:]...)
+	}
+	var b strings.Builder
+	if l.drawn > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", l.drawn)
+	}
+	b.WriteString("\r\x1b[J")
+	for _, line := range lines {
+		b.WriteString(ansi.Truncate(line, width-1, "…"))
+		b.WriteString("\n")
+	}
+	l.drawn = len(lines)
+	io.WriteString(l.s.Err, b.String())
+}
+
+func (l *live) lines() []string {
+	lines := []string{l.style.title.Render(l.title)}
+	for i, st := range l.steps {
+		switch {
+		case st.notice:
+			lines = append(lines, "  "+l.style.now.Render("! "+st.text))
+		case st.failed:
+			lines = append(lines, "  "+l.style.bad.Render("✗")+" "+st.text+" "+l.style.faint.Render(Duration(st.took)))
+		case st.took > 0:
+			lines = append(lines, "  "+l.style.good.Render("✓")+" "+st.text+" "+l.style.faint.Render(Duration(st.took)))
+		default:
+			lines = append(lines, "  "+l.style.now.Render("•")+" "+st.text+" "+l.style.faint.Render(Duration(l.now().Sub(st.began))))
+		}
+		if i == len(l.steps)-1 && l.doing != "" {
+			lines = append(lines, "      "+l.style.faint.Render(l.doing))
+		}
+	}
+	if l.cost != nil {
+		lines = append(lines, "  "+l.style.faint.Render(spent(l.cost)))
+	}
+	return lines
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
