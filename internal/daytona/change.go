@@ -1,0 +1,80 @@
+package daytona
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+// changeTimeout bounds Start, Stop and Delete, with the waiting for a change
+// that was under way before.
+const changeTimeout = 5 * time.Minute
+
+// Start asks for a sandbox to be started, from stopped, archived or paused; it
+// does not wait until it is (see Wait). Starting a started one does nothing. A
+// broken sandbox is a fault of kind Sandbox with the sandbox's own reason.
+func (c *Client) Start(ctx context.Context, id string) error {
+	return c.change(ctx, id, Started, request{op: "start", method: http.MethodPost, path: []string{"sandbox", id, "start"}})
+}
+
+// Stop asks for a sandbox to be stopped; it does not wait until it is. Its
+// files stay, its processes do not. Stopping a stopped one does nothing.
+func (c *Client) Stop(ctx context.Context, id string) error {
+	return c.change(ctx, id, Stopped, request{op: "stop", method: http.MethodPost, path: []string{"sandbox", id, "stop"}})
+}
+
+// Delete asks for a sandbox to be destroyed; its name is free again when it
+// returns. Deleting one that is gone does nothing. Pass the id: a name may
+// have passed to another sandbox.
+func (c *Client) Delete(ctx context.Context, id string) error {
+	err := c.change(ctx, id, Destroyed, request{op: "delete", method: http.MethodDelete, path: []string{"sandbox", id}})
+	if notFound(err) {
+		return nil
+	}
+	return err
+}
+
+// change sends r, which asks for the state want, and looks before it sends it
+// again: the sandbox may have heard although no answer came (a second stop
+// would be refused as a wrong state), and while another change is under way
+// (409) there is nothing to do but to wait.
+func (c *Client) change(ctx context.Context, id string, want State, r request) error {
+	r.op += " sandbox " + clean(id)
+	ctx, cancel := context.WithTimeoutCause(ctx, changeTimeout,
+		fault.New(fault.Unavailable, "the sandbox was not ready for it within %s", changeTimeout))
+	defer cancel()
+	heard := func(s *Sandbox) bool {
+		if want == Destroyed && s.State.gone() {
+			return true
+		}
+		return s.DesiredState == want || s.DesiredState == "" && s.State == want
+	}
+	for n := 1; ; n++ {
+		err := c.call(ctx, r, nil)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || ctx.Err() != nil {
+			return err
+		}
+		busy, refused := e.Status == http.StatusConflict, e.Status == http.StatusBadRequest
+		if !busy && !refused && !(e.unclear() && n < attempts) {
+			return err
+		}
+		s, lookErr := c.poll(ctx, id, func(s *Sandbox) bool { return heard(s) || s.State.AtRest() })
+		switch {
+		case lookErr != nil:
+			return lookErr
+		case s.State.Failed() && want != Destroyed:
+			return s.failure()
+		case heard(s):
+			return nil
+		case refused:
+			return err
+		}
+		if err := c.pause(ctx, n, e); err != nil {
+			return err
+		}
+	}
+}

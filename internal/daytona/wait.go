@@ -1,0 +1,83 @@
+package daytona
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+// How the official SDK polls.
+const (
+	pollFast   = 100 * time.Millisecond // at first
+	pollFastly = 5 * time.Second        // for so long
+	pollSlow   = time.Second            // at most, growing by a tenth each time
+)
+
+// idlePolls is how many polls in a row may find a sandbox at rest, with
+// nothing asked of it, in a state that was not wanted: about ten seconds in
+// all, since a change may show a little later than it was asked for.
+const idlePolls = 68
+
+// Wait polls until the sandbox is in one of the wanted states, and returns it
+// as it then is. It has no bound of its own but ctx. Destroyed is reached when
+// the sandbox cannot be found any more, too; the Sandbox returned then has an
+// ID and a state only.
+//
+// It fails with a fault of kind Sandbox when the sandbox breaks (in the
+// sandbox's own words), is destroyed, or rests in another state without
+// anything having been asked of it. States it does not know count as in
+// motion.
+func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, error) {
+	idle := 0
+	s, err := c.poll(ctx, id, func(s *Sandbox) bool {
+		if s.State.AtRest() && s.DesiredState == s.State {
+			idle++
+		} else {
+			idle = 0
+		}
+		switch {
+		case slices.Contains(want, s.State), idle > idlePolls:
+			return true
+		case slices.Contains(want, Destroyed) && (s.State == Destroying || s.DesiredState == Destroyed):
+			return false // a broken sandbox stays "error" until it is taken away
+		}
+		return s.State.Failed() || s.State.gone()
+	})
+	switch {
+	case notFound(err) && slices.Contains(want, Destroyed):
+		return &Sandbox{ID: id, State: Destroyed}, nil
+	case err != nil:
+		return nil, err
+	case slices.Contains(want, s.State):
+		return s, nil
+	case s.State.Failed():
+		return nil, s.failure()
+	case s.State.gone():
+		return nil, fault.New(fault.Sandbox, "sandbox %s was deleted", clean(s.Name))
+	}
+	return nil, fault.New(fault.Sandbox, "sandbox %s stays %s, and nothing that was asked of it leads to %v",
+		clean(s.Name), s.State, want)
+}
+
+// poll gets the sandbox until done says so.
+func (c *Client) poll(ctx context.Context, id string, done func(*Sandbox) bool) (*Sandbox, error) {
+	delay, slept := pollFast, time.Duration(0)
+	for {
+		s, err := c.Get(ctx, id)
+		if err != nil || done(s) {
+			return s, err
+		}
+		if err := c.sleep(ctx, delay); err != nil {
+			state := clean(string(s.State))
+			return nil, &Error{
+				Op: "wait for sandbox " + clean(id), Message: "still " + state + ": " + err.Error(),
+				causes: []error{err, ctx.Err()},
+			}
+		}
+		if slept += delay; slept >= pollFastly {
+			delay = min(delay+delay/10, pollSlow)
+		}
+	}
+}
