@@ -1,0 +1,106 @@
+package hub
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/google/go-github/v62/github"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+// Bounds of a frozen issue. GitHub itself ends a text at 65536 characters.
+const (
+	maxText         = 256 << 10 // bytes of one text
+	maxComments     = 200
+	maxCommentBytes = 1 << 20 // of all comments' texts together
+	maxLabels       = 100
+	commentsPerPage = 100
+)
+
+// Issue is an issue as it is now, with its latest comments.
+type Issue struct {
+	run.Issue
+	Closed      bool
+	Locked      bool
+	PullRequest bool // the number is a pull request's
+	// Omitted counts older comments that were left out: at most 200 comments
+	// and 1 MiB of their text are kept.
+	Omitted int
+}
+
+// Issue reads an issue and its comments, without those that we wrote. An issue
+// that was transferred to another repository is fault.NotFound.
+func (c *Client) Issue(ctx context.Context, repo run.Repository, number int) (*Issue, error) {
+	o := read(repo, fmt.Sprintf("reading issue %s#%d", repo.FullName(), number), issuesRead)
+	i, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.Issue, *github.Response, error) {
+		return gh.Issues.Get(ctx, repo.Owner, repo.Name, number)
+	})
+	if err != nil {
+		return nil, err
+	}
+	// The redirect of a transferred issue leads to another repository's.
+	home := strings.ToLower("/repos/" + repo.FullName())
+	if i.GetNumber() != number || i.GetRepositoryURL() != "" && !strings.HasSuffix(strings.ToLower(i.GetRepositoryURL()), home) {
+		return nil, fault.New(fault.NotFound, "%s: it was transferred", o.does).
+			WithHint("it is now %s", clean(i.GetHTMLURL(), 400))
+	}
+	issue := &Issue{
+		Issue: run.Issue{
+			Number: number,
+			Title:  cut(i.GetTitle(), 4<<10),
+			Body:   cut(i.GetBody(), maxText),
+			Author: cut(i.GetUser().GetLogin(), 100),
+			URL:    clean(i.GetHTMLURL(), 400),
+		},
+		Closed:      i.GetState() == "closed",
+		Locked:      i.GetLocked(),
+		PullRequest: i.IsPullRequest(),
+	}
+	for _, l := range i.Labels[:min(len(i.Labels), maxLabels)] {
+		issue.Labels = append(issue.Labels, cut(l.GetName(), 200))
+	}
+	if i.GetComments() == 0 {
+		return issue, nil
+	}
+	// Only the last pages: they hold more than is kept.
+	last := (i.GetComments() + commentsPerPage - 1) / commentsPerPage
+	first := max(1, last-maxComments/commentsPerPage-1)
+	var kept []*github.IssueComment
+	err = c.comments(ctx, repo, number, first, func(comment *github.IssueComment) (bool, error) {
+		ours, err := c.ours(ctx, comment, marker)
+		if !ours {
+			kept = append(kept, comment)
+		}
+		return err == nil, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	issue.Comments = freeze(kept)
+	issue.Omitted = (first-1)*commentsPerPage + len(kept) - len(issue.Comments)
+	return issue, nil
+}
+
+// freeze keeps the latest comments that fit the bounds, oldest first.
+func freeze(all []*github.IssueComment) []run.Comment {
+	var kept []run.Comment
+	size := 0
+	for _, c := range slices.Backward(all) {
+		text := cut(c.GetBody(), maxText)
+		if size += len(text); size > maxCommentBytes || len(kept) == maxComments {
+			break
+		}
+		kept = append(kept, run.Comment{
+			ID:        c.GetID(),
+			Author:    cut(c.GetUser().GetLogin(), 100),
+			Body:      text,
+			CreatedAt: c.GetCreatedAt().Time,
+		})
+	}
+	slices.Reverse(kept)
+	return kept
+}
