@@ -174,7 +174,7 @@ func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind,
 	switch {
 	case e.says("archived"):
 		return fault.NotAdmitted, "the repository is archived and takes no changes", "unarchive it in the repository's settings"
-	case e.says("locked"):
+	case e.says("is locked"):
 		return fault.NotAdmitted, "the issue is locked", "unlock it, or give the token's user write access"
 	case e.says("blocked", "suspended") || e.Status != http.StatusForbidden:
 		return fault.NotAdmitted, fmt.Sprintf("GitHub refuses it (%s)", e), ""
