@@ -161,6 +161,8 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		defer resp.Body.Close()
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		switch {
+		case strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"): // not even Daytona
+			return r.unreadable(ctx, resp, errors.New("the answer is a web page"))
 		case err != nil && out != nil:
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer was cut: %w", err))
 		case out == nil: // the status said it all

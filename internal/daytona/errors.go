@@ -12,9 +12,9 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 const (
@@ -208,23 +208,5 @@ func requestID(h http.Header) string {
 	return ""
 }
 
-// clean makes a text from outside fit for one line of an error: no control or
-// invisible characters, at most 500 letters.
-func clean(text string) string {
-	const most = 500
-	text = strings.ToValidUTF8(text, "")
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case unicode.IsSpace(r), unicode.IsControl(r):
-			return ' '
-		case unicode.Is(unicode.Cf, r), unicode.Is(unicode.Co, r):
-			return -1
-		}
-		return r
-	}, text)
-	text = strings.Join(strings.Fields(text), " ")
-	if runes := []rune(text); len(runes) > most {
-		return string(runes[:most]) + "…"
-	}
-	return text
-}
+// clean makes a text from outside fit for one line of an error.
+func clean(text string) string { return untrusted.Line(text, 500) }

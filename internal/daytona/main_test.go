@@ -1,0 +1,196 @@
+package daytona
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/dayclaude/dayclaude/internal/secret"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	canary = "dtn_canary_0123456789"
+	name   = "dayclaude-1-42-1"
+	id     = "9f1c2d3e-0000-4000-8000-000000000001"
+)
+
+var ours = map[string]string{"dayclaude/store": "s1"}
+
+// server is a real HTTP server in front of a handler; it remembers requests.
+type server struct {
+	*httptest.Server
+	mu       sync.Mutex
+	requests []string // method and path
+}
+
+func (s *server) seen() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.requests...)
+}
+
+// serve starts a server and a client of it that does not really sleep; pauses
+// returns what it would have slept.
+func serve(t *testing.T, h http.Handler) (c *Client, s *server, pauses func() []time.Duration) {
+	t.Helper()
+	s = &server{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+		s.mu.Unlock()
+		h.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	c, err := New(Config{BaseURL: s.URL + "/api", Key: secret.New(canary), Target: "eu", Version: "1.2.3", HTTP: s.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var slept []time.Duration
+	c.sleep = func(ctx context.Context, d time.Duration) error {
+		mu.Lock()
+		defer mu.Unlock()
+		slept = append(slept, d)
+		return context.Cause(ctx)
+	}
+	return c, s, func() []time.Duration {
+		mu.Lock()
+		defer mu.Unlock()
+		return append([]time.Duration(nil), slept...)
+	}
+}
+
+// toolbox is the toolbox of a sandbox on s.
+func (s *server) toolbox(c *Client) *Toolbox {
+	return c.Toolbox(&Sandbox{ID: id, ToolboxProxyURL: s.URL + "/toolbox/"})
+}
+
+// record is a sandbox as api.json has it.
+func record(state, desired State, reason string) map[string]any {
+	return map[string]any{
+		"id": id, "name": name, "organizationId": "org", "user": "daytona", "env": map[string]string{}, "labels": ours,
+		"public": false, "networkBlockAll": false, "domainAllowList": "pypi.org,*.npmjs.org", "target": "eu",
+		"cpu": 1, "gpu": 0, "memory": 1, "disk": 3, "toolboxProxyUrl": "https://proxy.example/toolbox",
+		"state": state, "desiredState": desired, "errorReason": reason, "autoStopInterval": 15,
+		"createdAt": "2026-11-23T10:00:00.000Z", "updatedAt": "soon", "fieldOfTomorrow": []int{1},
+	}
+}
+
+func answer(w http.ResponseWriter, status int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body)
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	answer(w, status, map[string]any{"statusCode": status, "message": message, "error": "Some Error", "path": "/x"})
+}
+
+// good answers every call that the client makes, as the documents say.
+func good() http.Handler {
+	mux := http.NewServeMux()
+	reply := func(pattern string, status int, body any) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			if body == nil {
+				w.WriteHeader(status)
+				return
+			}
+			answer(w, status, body)
+		})
+	}
+	started := record(Started, Started, "")
+	reply("POST /api/sandbox", 200, record(Creating, Started, ""))
+	reply("GET /api/sandbox", 200, map[string]any{"items": []any{started}, "nextCursor": nil})
+	reply("GET /api/sandbox/{id}", 200, started)
+	reply("POST /api/sandbox/{id}/start", 200, started)
+	reply("POST /api/sandbox/{id}/stop", 200, record(Stopping, Stopped, ""))
+	reply("DELETE /api/sandbox/{id}", 200, record(Destroying, Destroyed, ""))
+	reply("POST /api/sandbox/{id}/last-activity", 201, nil)
+	reply("GET /api/sandbox/{id}/ports/{port}/preview-url", 200,
+		map[string]any{"sandboxId": id, "url": "https://8080-" + id + ".proxy.example", "token": "tok"})
+	reply("GET /api/snapshots/{id}", 200, map[string]any{
+		"id": "snap", "name": "dayclaude/slim:1", "general": false, "state": "active", "size": nil, "entrypoint": nil,
+		"cpu": 1, "gpu": 0, "mem": 2, "disk": 3, "errorReason": nil, "sourceSandboxId": nil, "lastUsedAt": nil,
+		"createdAt": "2026-11-23T10:00:00Z", "updatedAt": "2026-11-23T10:00:00Z",
+	})
+	reply("GET /api/api-keys/current", 200, map[string]any{
+		"name": "ci", "value": "dtn_****", "permissions": []string{"write:sandboxes"}, "userId": "u",
+		"createdAt": "2026-11-23T10:00:00Z", "lastUsedAt": nil, "expiresAt": nil,
+	})
+	reply("GET /toolbox/{id}/user-home-dir", 200, map[string]any{"dir": "/home/daytona"})
+	reply("POST /toolbox/{id}/process/execute", 200, map[string]any{"exitCode": 3, "result": "out\n"})
+	reply("POST /toolbox/{id}/process/session", 201, nil)
+	reply("POST /toolbox/{id}/process/session/{sid}/exec", 202, map[string]any{"cmdId": "c1"})
+	reply("POST /toolbox/{id}/files/bulk-upload", 200, nil)
+	reply("POST /toolbox/{id}/files/permissions", 200, nil)
+	mux.HandleFunc("GET /toolbox/{id}/files/download", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/octet-stream")
+		_, _ = io.WriteString(w, "content of "+r.URL.Query().Get("path"))
+	})
+	return mux
+}
+
+func asked() CreateSandbox {
+	return CreateSandbox{
+		Name: name, Labels: ours, Snapshot: "dayclaude/slim:1", Domains: Domains{"*.npmjs.org", "PyPI.org"},
+		AutoStop: new(15), AutoArchive: new(0), AutoDelete: new(-1),
+	}
+}
+
+// methods are all calls of the client and of the toolbox.
+var methods = []struct {
+	name  string
+	once  bool // never repeated when it is unclear what happened
+	empty bool // needs nothing of a good answer's body
+	call  func(context.Context, *Client, *Toolbox) error
+}{
+	{name: "Create", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Create(ctx, asked()); return err }},
+	{name: "Get", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Get(ctx, id); return err }},
+	{name: "List", call: func(ctx context.Context, c *Client, _ *Toolbox) error {
+		for _, err := range c.List(ctx, Filter{Labels: ours}) {
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}},
+	{name: "Start", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Start(ctx, id) }},
+	{name: "Stop", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Stop(ctx, id) }},
+	{name: "Delete", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Delete(ctx, id) }},
+	{name: "Touch", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Touch(ctx, id) }},
+	{name: "Wait", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Wait(ctx, id, Started); return err }},
+	{name: "Preview", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Preview(ctx, id, 8080); return err }},
+	{name: "Snapshot", call: func(ctx context.Context, c *Client, _ *Toolbox) error {
+		_, err := c.Snapshot(ctx, "dayclaude/slim:1")
+		return err
+	}},
+	{name: "CurrentKey", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.CurrentKey(ctx); return err }},
+	{name: "HomeDir", call: func(ctx context.Context, _ *Client, tb *Toolbox) error { _, err := tb.HomeDir(ctx); return err }},
+	{name: "Execute", once: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
+		_, err := tb.Execute(ctx, Command{Line: "true", Dir: "/tmp", Env: map[string]string{"A": "b"}})
+		return err
+	}},
+	{name: "Spawn", empty: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error { return tb.Spawn(ctx, "s", "sleep 1") }},
+	{name: "Upload", empty: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
+		return tb.Upload(ctx, File{Path: "/tmp/a b", Content: []byte("x"), Mode: 0o755})
+	}},
+	{name: "Download", call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
+		rc, err := tb.Download(ctx, "/tmp/a b")
+		if err != nil {
+			return err
+		}
+		defer rc.Close()
+		_, err = io.ReadAll(rc)
+		return err
+	}},
+}
