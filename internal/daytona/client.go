@@ -62,7 +62,7 @@ type Config struct {
 // Client calls Daytona. It is safe for concurrent use.
 type Client struct {
 	base   *url.URL
-	key    secret.String
+	key    func() string // not the secret itself: fmt would print it from a field that is not exported
 	target string
 	agent  string
 	http   *http.Client
@@ -88,7 +88,7 @@ func New(cfg Config) (*Client, error) {
 	hc.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &Client{
 		base:   base,
-		key:    cfg.Key,
+		key:    cfg.Key.Reveal,
 		target: cfg.Target,
 		agent:  "dayclaude/" + cmp.Or(cfg.Version, "dev"),
 		http:   &hc,
@@ -207,7 +207,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 		req.Header.Set("Content-Type", cmp.Or(r.mime, "application/json"))
 	}
 	req.Header.Set("Accept", "application/json, */*;q=0.1")
-	req.Header.Set("Authorization", "Bearer "+c.key.Reveal())
+	req.Header.Set("Authorization", "Bearer "+c.key())
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("X-Daytona-Source", "dayclaude")
 	req.Header.Set("X-Daytona-SDK-Version", protocolVersion)

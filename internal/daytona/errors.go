@@ -115,7 +115,7 @@ func (c *Client) refused(r request, resp *http.Response) *Error {
 	if status != 0 && e.Status >= 400 {
 		e.Status = status // proxies pass some refusals on under a status of their own
 	}
-	message = clean(strings.ReplaceAll(message, c.key.Reveal(), "[redacted]"))
+	message = clean(strings.ReplaceAll(message, c.key(), "[redacted]"))
 	f := classify(e.Status, message)
 	e.Message, e.causes = f.Message, []error{f}
 	return e
