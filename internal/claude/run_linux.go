@@ -185,9 +185,12 @@ func (s *stream) conclude(state *os.ProcessState, waitErr error, cancelled bool,
 		r.Message = complaint
 	}
 	switch {
-	case s.ended && (r.Ending == Answered || !cancelled):
+	case s.ended && r.Ending == Answered:
 	case cancelled:
 		r.Ending = Cancelled
+	case s.ended && s.begun:
+	case s.ended: // an error result alone: it never got as far as a session
+		r.Ending = NotStarted
 	case signal != 0 || r.ExitCode == 128+int(syscall.SIGTERM):
 		r.Ending = Killed
 	case !s.begun && r.ExitCode != 0:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -61,12 +62,15 @@ func (s *Server) answer(q *request, session string) answer {
 // at finds where in the script a conversation stands: the step that was
 // answered last, the next one, and its number. A later prompt begins its own
 // steps if there are any for it, and otherwise goes on where the script was.
+// A step whose tool was interrupted, by a kill, is taken again.
 func (s *Scenario) at(conversation []message) (before, now *Step, number int) {
 	steps, done, prompts := s.Steps, 0, 0
 	for _, m := range conversation {
 		switch {
-		case m.Role == "assistant":
+		case m.Role == "assistant" && !slices.ContainsFunc(m.Content, block.filler):
 			done++
+		case slices.ContainsFunc(m.Content, block.interrupted):
+			done--
 		case m.prompt() != "":
 			if prompts++; prompts > 1 && prompts-2 < len(s.FollowUps) {
 				steps, done = s.FollowUps[prompts-2], 0
@@ -84,6 +88,14 @@ func (s *Scenario) at(conversation []message) (before, now *Step, number int) {
 	}
 	return pick(done - 1), pick(done), done + 1
 }
+
+// What Claude Code puts into a conversation that it resumes after a kill: a
+// result for the tool that was under way, and an answer to it.
+func (b block) interrupted() bool {
+	return b.Type == "tool_result" && strings.HasPrefix(b.text(), "[Tool call interrupted")
+}
+
+func (b block) filler() bool { return b.Type == "text" && b.Text == "No response requested." }
 
 // fill replaces the placeholders of a step.
 func (s Step) fill(q *request) Step {
