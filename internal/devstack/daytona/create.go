@@ -1,0 +1,260 @@
+package daytona
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// createRequest is POST /sandbox, as far as it is served.
+type createRequest struct {
+	Name                string            `json:"name"`
+	Snapshot            string            `json:"snapshot"`
+	User                string            `json:"user"`
+	Env                 map[string]string `json:"env"`
+	Labels              map[string]string `json:"labels"`
+	Public              bool              `json:"public"`
+	NetworkBlockAll     bool              `json:"networkBlockAll"`
+	NetworkAllowList    string            `json:"networkAllowList"`
+	DomainAllowList     string            `json:"domainAllowList"`
+	Target              string            `json:"target"`
+	CPU                 *int              `json:"cpu"`
+	GPU                 *int              `json:"gpu"`
+	Memory              *int              `json:"memory"`
+	Disk                *int              `json:"disk"`
+	AutoStopInterval    *int              `json:"autoStopInterval"`
+	AutoArchiveInterval *int              `json:"autoArchiveInterval"`
+	AutoDeleteInterval  *int              `json:"autoDeleteInterval"`
+	Volumes             []json.RawMessage `json:"volumes"`
+	BuildInfo           json.RawMessage   `json:"buildInfo"`
+}
+
+// createSandbox holds the request until the sandbox runs, for at most
+// startWait, and yet answers with the record as it was at creation. A failed
+// start is a 400 that leaves the sandbox behind in state error.
+func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
+	var request createRequest
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	snapshot, err := s.check(&request)
+	if err != nil {
+		return err
+	}
+	b, spec := s.newSandbox(&request, snapshot)
+
+	s.mu.Lock()
+	if _, err := s.find(b.Name); err == nil {
+		s.mu.Unlock()
+		return problemf(http.StatusConflict, "Sandbox with name %s already exists", b.Name)
+	}
+	if err := s.admit(b); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if spec.Record, err = json.Marshal(b.record); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	s.sandboxes[b.ID] = b
+	answer := s.view(b)
+	done := s.start(b, stateCreating, spec)
+	s.mu.Unlock()
+
+	wait := time.NewTimer(startWait)
+	defer wait.Stop()
+	select {
+	case err := <-done:
+		if err != nil {
+			return problemf(http.StatusBadRequest, "Sandbox failed to start: %v", err)
+		}
+	case <-wait.C:
+	case <-r.Context().Done():
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// check refuses what Daytona refuses, and what this server does not have.
+func (s *Server) check(request *createRequest) (Snapshot, error) {
+	if len(request.BuildInfo) > 0 && string(request.BuildInfo) != "null" {
+		return Snapshot{}, problemf(http.StatusBadRequest, "The embedded Daytona does not build Dockerfiles: name a snapshot")
+	}
+	if len(request.Volumes) > 0 {
+		return Snapshot{}, problemf(http.StatusBadRequest, "The embedded Daytona has no volumes")
+	}
+	if request.CPU != nil || request.GPU != nil || request.Memory != nil || request.Disk != nil {
+		return Snapshot{}, problemf(http.StatusBadRequest, "Cannot specify Sandbox resources when using a snapshot")
+	}
+	for _, interval := range []struct {
+		name  string
+		value *int
+		min   int
+	}{
+		{"autoStopInterval", request.AutoStopInterval, 0},
+		{"autoArchiveInterval", request.AutoArchiveInterval, 0},
+		{"autoDeleteInterval", request.AutoDeleteInterval, neverDelete},
+	} {
+		if interval.value != nil && *interval.value < interval.min {
+			return Snapshot{}, problemf(http.StatusBadRequest, "%s must not be less than %d", interval.name, interval.min)
+		}
+	}
+	if err := checkNetwork(request.NetworkAllowList, request.DomainAllowList); err != nil {
+		return Snapshot{}, err
+	}
+	if request.Snapshot == "" {
+		return s.opts.Snapshots[0], nil
+	}
+	snapshot, ok := s.snapshot(request.Snapshot)
+	if !ok {
+		return Snapshot{}, problemf(http.StatusBadRequest, "Snapshot %s not found. Did you add it through the Daytona Dashboard?", request.Snapshot)
+	}
+	return snapshot, nil
+}
+
+// checkNetwork holds the lists against Daytona's bounds: ten entries each,
+// networks as IPv4 with a prefix.
+func checkNetwork(networks, domains string) error {
+	const most = 10
+	if n := strings.Split(networks, ","); networks != "" {
+		if len(n) > most {
+			return problemf(http.StatusBadRequest, "networkAllowList cannot have more than %d networks", most)
+		}
+		for _, cidr := range n {
+			if prefix, err := netip.ParsePrefix(strings.TrimSpace(cidr)); err != nil || !prefix.Addr().Is4() {
+				return problemf(http.StatusBadRequest, "Invalid network allow list: %q is not an IPv4 network with a prefix", cidr)
+			}
+		}
+	}
+	if domains != "" && strings.Count(domains, ",") >= most {
+		return problemf(http.StatusBadRequest, "domainAllowList cannot have more than %d domains", most)
+	}
+	return nil
+}
+
+func (s *Server) newSandbox(request *createRequest, snapshot Snapshot) (*sandbox, *Spec) {
+	id := uuid.NewString()
+	now := s.now().UTC()
+	b := &sandbox{}
+	b.summary = summary{
+		ID: id, OrganizationID: organization, Name: cmp.Or(request.Name, id),
+		Target: cmp.Or(request.Target, region), SandboxClass: "container",
+		State: stateCreating, DesiredState: stateStarted,
+		Snapshot: snapshot.Name, User: cmp.Or(request.User, "daytona"),
+		Public: request.Public,
+		CPU:    snapshot.CPU, Memory: snapshot.Memory, Disk: snapshot.Disk,
+		Labels:              maps.Clone(request.Labels),
+		AutoStopInterval:    intOr(request.AutoStopInterval, defaultAutoStop),
+		AutoArchiveInterval: archiveInterval(intOr(request.AutoArchiveInterval, defaultAutoArchive)),
+		AutoDeleteInterval:  intOr(request.AutoDeleteInterval, neverDelete),
+		CreatedAt:           now, UpdatedAt: now, LastActivityAt: now,
+		DaemonVersion: version,
+	}
+	if b.Labels == nil {
+		b.Labels = map[string]string{}
+	}
+	b.Env = maps.Clone(request.Env)
+	if b.Env == nil {
+		b.Env = map[string]string{}
+	}
+	s.restrict(b, request.NetworkBlockAll, request.NetworkAllowList, request.DomainAllowList)
+
+	env := maps.Clone(b.Env)
+	maps.Copy(env, map[string]string{
+		"DAYTONA_SANDBOX_ID":       id,
+		"DAYTONA_SANDBOX_SNAPSHOT": snapshot.Name,
+		"DAYTONA_SANDBOX_USER":     b.User,
+		"DAYTONA_ORGANIZATION_ID":  organization,
+		"DAYTONA_REGION_ID":        b.Target,
+	})
+	return b, &Spec{
+		ID: id, Image: snapshot.Image, Entrypoint: snapshot.Entrypoint, Env: env,
+		Blocked: b.NetworkBlockAll, CPU: b.CPU, Memory: b.Memory,
+	}
+}
+
+const (
+	organization = "00000000-0000-4000-8000-000000000001"
+	region       = "local"
+)
+
+// restrict notes the network policy. An engine can only take the whole
+// network away, so any allow list does that, and the sandbox says so.
+func (s *Server) restrict(b *sandbox, all bool, networks, domains string) {
+	b.NetworkBlockAll = all || networks != "" || domains != ""
+	b.NetworkAllowList, b.DomainAllowList = networks, domains
+	if b.NetworkBlockAll && !all {
+		s.log.Warn("allow lists cannot be enforced here: the whole network is blocked", "sandbox", b.ID,
+			"domain_allow_list", domains, "network_allow_list", networks)
+	}
+	if b.NetworkBlockAll && !s.opts.Engine.Isolates() {
+		s.log.Warn("the network cannot be blocked by this engine", "sandbox", b.ID)
+	}
+}
+
+// admit holds the quota for a sandbox about to run: a 400 with words, as in
+// Daytona. The caller holds s.mu.
+func (s *Server) admit(b *sandbox) error {
+	quota := s.opts.Quota
+	cpu, memory, disk := b.CPU, b.Memory, b.Disk
+	for _, other := range s.sandboxes {
+		if other == b {
+			continue
+		}
+		switch other.State {
+		case stateDestroyed, stateDestroying, stateArchived, stateError:
+			continue
+		case stateStopped, stateArchiving:
+		default:
+			cpu += other.CPU
+			memory += other.Memory
+		}
+		disk += other.Disk
+	}
+	for _, total := range []struct {
+		name      string
+		used, max int
+		unit      string
+	}{{"CPU", cpu, quota.CPU, ""}, {"memory", memory, quota.Memory, "GiB"}, {"disk", disk, quota.Disk, "GiB"}} {
+		if total.max > 0 && total.used > total.max {
+			return problemf(http.StatusBadRequest, "Total %s limit exceeded. Maximum allowed: %d%s.\nConsider archiving or deleting unused Sandboxes to free up capacity.",
+				total.name, total.max, total.unit)
+		}
+	}
+	return nil
+}
+
+func intOr(value *int, fallback int) int {
+	if value == nil {
+		return fallback
+	}
+	return *value
+}
+
+// snapshot finds a snapshot by its id or name.
+func (s *Server) snapshot(idOrName string) (Snapshot, bool) {
+	for _, snapshot := range s.opts.Snapshots {
+		if snapshot.Name == idOrName || snapshot.id() == idOrName {
+			return snapshot, true
+		}
+	}
+	return Snapshot{}, false
+}
+
+func (p Snapshot) withDefaults() Snapshot {
+	p.Image = cmp.Or(p.Image, p.Name)
+	p.CPU, p.Memory, p.Disk = cmp.Or(p.CPU, 1), cmp.Or(p.Memory, 1), cmp.Or(p.Disk, 3)
+	return p
+}
+
+// id is the same for the same name at every start of the server.
+func (p Snapshot) id() string {
+	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "snapshot ", p.Name)).String()
+}

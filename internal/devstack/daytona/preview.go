@@ -1,0 +1,160 @@
+package daytona
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// previewCache is how long the answer to a preview-url request is repeated:
+// one read at once after a start may be stale.
+const previewCache = time.Second
+
+// Names that the preview proxy knows.
+const (
+	headerPreviewToken = "X-Daytona-Preview-Token"
+	headerSkipActivity = "X-Daytona-Skip-Last-Activity-Update"
+	authKey            = "DAYTONA_SANDBOX_AUTH_KEY" // query parameter and cookie
+)
+
+// preview is the proxy to one port of one sandbox, on its own listener.
+type preview struct {
+	url       string
+	http      *http.Server
+	transport *http.Transport
+
+	token string    // as last answered
+	read  time.Time // when
+}
+
+func (s *Server) getPreviewURL(w http.ResponseWriter, r *http.Request) error {
+	port, err := strconv.Atoi(r.PathValue("port"))
+	if err != nil || port < 1 || port > 65535 {
+		return problemf(http.StatusBadRequest, "Invalid port")
+	}
+	return s.with(r, func(b *sandbox) error {
+		if b.DesiredState == stateDestroyed {
+			return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", b.ID)
+		}
+		p := b.previews[port]
+		if p == nil {
+			if p, err = s.openPreview(r.Context(), b.ID, port); err != nil {
+				return err
+			}
+			if b.previews == nil {
+				b.previews = make(map[int]*preview)
+			}
+			b.previews[port] = p
+		}
+		if now := s.now(); p.token == "" || now.Sub(p.read) >= previewCache {
+			p.token, p.read = b.token, now
+		}
+		writeJSON(w, http.StatusOK, map[string]string{"sandboxId": b.ID, "url": p.url, "token": p.token})
+		return nil
+	})
+}
+
+func (s *Server) openPreview(ctx context.Context, id string, port int) (*preview, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	transport := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return s.opts.Engine.Dial(ctx, id, port)
+		},
+		MaxIdleConnsPerHost: 16,
+		IdleConnTimeout:     time.Minute,
+		DisableCompression:  true,
+	}
+	proxy := &httputil.ReverseProxy{
+		Transport:     transport,
+		FlushInterval: -1,
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = "http", r.In.Host
+			r.SetXForwarded()
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if !errors.Is(err, ErrStopped) {
+				err = problemf(http.StatusBadGateway, "bad gateway: %v", err)
+			}
+			s.writeToolboxError(w, r, err)
+		},
+		ErrorLog: s.http.ErrorLog,
+	}
+	p := &preview{url: "http://" + listener.Addr().String(), transport: transport}
+	p.http = s.newHTTPServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A WebSocket is out of http.Server's sight, but not out of Close's.
+		if !s.begin() {
+			return
+		}
+		defer s.work.Done()
+		if err := s.enter(r, id, port); err != nil {
+			if errors.Is(err, errNoToken) {
+				http.Redirect(w, r, s.origin()+"/login", http.StatusTemporaryRedirect)
+				return
+			}
+			s.writeToolboxError(w, r, err)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	s.work.Go(func() { _ = p.http.Serve(listener) })
+	return p, nil
+}
+
+var errNoToken = errors.New("no valid preview token")
+
+// enter lets a request through to a sandbox's port, and takes the credential
+// that let it through out of it: the application must not see it. A Bearer
+// that is not the API key is the application's own.
+func (s *Server) enter(r *http.Request, id string, port int) error {
+	s.mu.Lock()
+	token, public := "", false
+	if b := s.sandboxes[id]; b != nil {
+		token, public = b.token, b.Public && !slices.Contains([]int{22222, 2280, 33333}, port)
+	}
+	s.mu.Unlock()
+	if !s.admitted(r, token) && !public {
+		return errNoToken
+	}
+	_, _, err := s.running(id, r.Header.Get(headerSkipActivity) == "true")
+	return err
+}
+
+func (s *Server) admitted(r *http.Request, token string) bool {
+	valid := func(given string) bool { return given != "" && token != "" && sameSecret(given, token) }
+	if key, ok := bearer(r); ok && s.isKey(key) {
+		r.Header.Del("Authorization")
+		return true
+	}
+	if valid(r.Header.Get(headerPreviewToken)) {
+		r.Header.Del(headerPreviewToken)
+		return true
+	}
+	if query := r.URL.Query(); valid(query.Get(authKey)) {
+		query.Del(authKey)
+		r.URL.RawQuery = query.Encode()
+		return true
+	}
+	cookie, err := r.Cookie(authKey)
+	return err == nil && valid(cookie.Value)
+}
+
+// closePreviews ends a sandbox's preview listeners and their connections.
+func (s *Server) closePreviews(b *sandbox) {
+	s.mu.Lock()
+	previews := b.previews
+	b.previews = nil
+	s.mu.Unlock()
+	for _, p := range previews {
+		// An error is a listener that is closed already.
+		_ = p.http.Close()
+		p.transport.CloseIdleConnections()
+	}
+}

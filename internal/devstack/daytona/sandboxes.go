@@ -1,0 +1,279 @@
+package daytona
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// with finds the sandbox of a request and runs act on it under the lock.
+func (s *Server) with(r *http.Request, act func(*sandbox) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, err := s.find(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return act(b)
+}
+
+// answer writes what the sandbox looks like after act.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, act func(*sandbox) error) error {
+	var v details
+	err := s.with(r, func(b *sandbox) error {
+		if err := act(b); err != nil {
+			return err
+		}
+		v = s.view(b)
+		return nil
+	})
+	if err == nil {
+		writeJSON(w, http.StatusOK, v)
+	}
+	return err
+}
+
+func (s *Server) getSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(*sandbox) error { return nil })
+}
+
+// free refuses a sandbox that cannot change state now.
+func free(b *sandbox) error {
+	switch {
+	case b.State == stateDestroyed:
+		return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", b.ID)
+	case b.busy:
+		return problemf(http.StatusConflict, "Sandbox state change in progress")
+	}
+	return nil
+}
+
+// sound refuses what free refuses, and a sandbox in state error.
+func sound(b *sandbox) error {
+	if err := free(b); err != nil {
+		return err
+	}
+	if b.State == stateError {
+		return problemf(http.StatusBadRequest, "Sandbox is in an errored state")
+	}
+	return nil
+}
+
+func (s *Server) deleteSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(b *sandbox) error {
+		if err := free(b); err != nil {
+			return err
+		}
+		s.destroy(b)
+		return nil
+	})
+}
+
+func (s *Server) startSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(b *sandbox) error {
+		if b.State == stateStarted {
+			return nil
+		}
+		if err := sound(b); err != nil {
+			return err
+		}
+		if err := s.admit(b); err != nil {
+			return err
+		}
+		via := stateStarting
+		if b.State == stateArchived {
+			via = stateRestoring
+		}
+		s.start(b, via, nil)
+		return nil
+	})
+}
+
+// stopSandbox always kills: ?force makes no difference here.
+func (s *Server) stopSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(b *sandbox) error {
+		if err := sound(b); err != nil {
+			return err
+		}
+		if b.State != stateStarted {
+			return problemf(http.StatusBadRequest, "Sandbox is not started")
+		}
+		s.stop(b)
+		return nil
+	})
+}
+
+func (s *Server) archiveSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(b *sandbox) error {
+		if err := sound(b); err != nil {
+			return err
+		}
+		switch {
+		case b.State != stateStopped:
+			return problemf(http.StatusBadRequest, "Sandbox is not stopped")
+		case b.AutoDeleteInterval == 0:
+			return problemf(http.StatusBadRequest, "Ephemeral sandboxes cannot be archived")
+		}
+		s.archive(b)
+		return nil
+	})
+}
+
+func (s *Server) recoverSandbox(w http.ResponseWriter, r *http.Request) error {
+	return s.answer(w, r, func(b *sandbox) error {
+		if err := free(b); err != nil {
+			return err
+		}
+		if b.State != stateError {
+			return problemf(http.StatusBadRequest, "Sandbox must be in error state to recover")
+		}
+		return problemf(http.StatusBadRequest, "Sandbox is not recoverable")
+	})
+}
+
+// saved answers after act with the record kept by the engine.
+func (s *Server) saved(w http.ResponseWriter, r *http.Request, act func(*sandbox) error, reply func(details) any) error {
+	var v details
+	var b *sandbox
+	err := s.with(r, func(found *sandbox) error {
+		if found.State == stateDestroyed {
+			return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", found.ID)
+		}
+		if err := act(found); err != nil {
+			return err
+		}
+		found.UpdatedAt = s.now().UTC()
+		b, v = found, s.view(found)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.save(r.Context(), b)
+	writeJSON(w, http.StatusOK, reply(v))
+	return nil
+}
+
+func whole(v details) any { return v }
+
+func (s *Server) putLabels(w http.ResponseWriter, r *http.Request) error {
+	var request struct {
+		Labels map[string]string `json:"labels"`
+	}
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	if request.Labels == nil {
+		return problemf(http.StatusBadRequest, "labels should not be null or undefined, labels must be an object")
+	}
+	return s.saved(w, r, func(b *sandbox) error {
+		b.Labels = maps.Clone(request.Labels)
+		return nil
+	}, func(v details) any { return map[string]any{"labels": v.Labels} })
+}
+
+func (s *Server) setInterval(w http.ResponseWriter, r *http.Request) error {
+	n, err := strconv.Atoi(r.PathValue("minutes"))
+	if err != nil {
+		return problemf(http.StatusBadRequest, "Validation failed (numeric string is expected)")
+	}
+	kind := strings.Split(r.URL.Path, "/")[4] // /api/sandbox/{id}/{kind}/{minutes}
+	if n < 0 && kind != "autodelete" {
+		return problemf(http.StatusBadRequest, "%s interval must be non-negative", kind)
+	}
+	return s.saved(w, r, func(b *sandbox) error {
+		switch kind {
+		case "autostop":
+			b.AutoStopInterval = n
+		case "autoarchive":
+			b.AutoArchiveInterval = archiveInterval(n)
+		case "autodelete":
+			b.AutoDeleteInterval = max(n, neverDelete)
+		}
+		return nil
+	}, whole)
+}
+
+func (s *Server) setPublic(w http.ResponseWriter, r *http.Request) error {
+	public, err := strconv.ParseBool(r.PathValue("public"))
+	if err != nil {
+		return problemf(http.StatusBadRequest, "Validation failed (boolean string is expected)")
+	}
+	return s.saved(w, r, func(b *sandbox) error {
+		b.Public = public
+		return nil
+	}, whole)
+}
+
+// setNetwork changes what is given and leaves the rest.
+func (s *Server) setNetwork(w http.ResponseWriter, r *http.Request) error {
+	var request struct {
+		NetworkBlockAll  *bool   `json:"networkBlockAll"`
+		NetworkAllowList *string `json:"networkAllowList"`
+		DomainAllowList  *string `json:"domainAllowList"`
+	}
+	if err := readJSON(w, r, &request); err != nil {
+		return err
+	}
+	var id string
+	var blocked bool
+	err := s.with(r, func(b *sandbox) error {
+		if err := sound(b); err != nil {
+			return err
+		}
+		all, networks, domains := b.NetworkBlockAll, b.NetworkAllowList, b.DomainAllowList
+		if networks != "" || domains != "" {
+			all = false // it only stood for the lists
+		}
+		set(&all, request.NetworkBlockAll)
+		set(&networks, request.NetworkAllowList)
+		set(&domains, request.DomainAllowList)
+		if err := checkNetwork(networks, domains); err != nil {
+			return err
+		}
+		s.restrict(b, all, networks, domains)
+		id, blocked = b.ID, b.NetworkBlockAll
+		b.busy = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), engineWait)
+	defer cancel()
+	err = s.opts.Engine.Block(ctx, id, blocked)
+	return s.saved(w, r, func(b *sandbox) error {
+		b.busy = false
+		if err != nil {
+			return fmt.Errorf("network settings: %w", err)
+		}
+		return nil
+	}, whole)
+}
+
+func set[T any](to *T, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
+
+func (s *Server) touch(w http.ResponseWriter, r *http.Request) error {
+	err := s.with(r, func(b *sandbox) error {
+		b.LastActivityAt = s.now().UTC()
+		return nil
+	})
+	if err == nil {
+		w.WriteHeader(http.StatusCreated)
+	}
+	return err
+}
+
+func (s *Server) getToolboxURL(w http.ResponseWriter, r *http.Request) error {
+	return s.with(r, func(*sandbox) error {
+		writeJSON(w, http.StatusOK, map[string]string{"url": s.toolboxURL()})
+		return nil
+	})
+}

@@ -1,0 +1,157 @@
+package daytona
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// toolboxRoutes serves /toolbox/{id}/…, what Daytona's proxy leads to the
+// daemon in the sandbox. Here the server does the daemon's work with the
+// engine's Exec and a few lines of POSIX shell.
+func (s *Server) toolboxRoutes() http.Handler {
+	mux := http.NewServeMux()
+	route := func(pattern string, h func(*call) error) {
+		method, path, _ := strings.Cut(pattern, " ")
+		mux.Handle(method+" /toolbox/{id}"+path, s.authorised(rateGeneral, func(w http.ResponseWriter, r *http.Request) error {
+			_, tools, err := s.running(r.PathValue("id"), false)
+			if err != nil {
+				return err
+			}
+			return h(&call{w: w, r: r, tools: tools})
+		}, s.writeToolboxError))
+	}
+	route("GET /version", func(c *call) error { return c.answer(map[string]string{"version": version}) })
+	route("GET /user-home-dir", func(c *call) error { return c.dir("$HOME") })
+	route("GET /work-dir", func(c *call) error { return c.dir("$PWD") })
+
+	route("POST /process/execute", (*call).execute)
+	route("GET /process/session", (*call).listSessions)
+	route("POST /process/session", (*call).createSession)
+	route("GET /process/session/{session}", (*call).getSession)
+	route("DELETE /process/session/{session}", (*call).deleteSession)
+	route("POST /process/session/{session}/exec", (*call).execSession)
+	route("GET /process/session/{session}/logs", (*call).entrypointLogs)
+	route("GET /process/session/{session}/command/{command}", (*call).getCommand)
+	route("GET /process/session/{session}/command/{command}/logs", (*call).commandLogs)
+
+	route("GET /files", (*call).listFiles)
+	route("DELETE /files", (*call).deleteFile)
+	route("GET /files/info", (*call).fileInfo)
+	route("GET /files/download", (*call).download)
+	route("POST /files/bulk-download", (*call).bulkDownload)
+	route("POST /files/upload", (*call).upload)
+	route("POST /files/bulk-upload", (*call).bulkUpload)
+	route("POST /files/folder", (*call).createFolder)
+	route("POST /files/move", (*call).moveFile)
+	route("POST /files/permissions", (*call).setPermissions)
+
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.writeToolboxError(w, r, problemf(http.StatusNotFound, "the embedded Daytona does not have %s %s", r.Method, r.URL.Path))
+	})
+	return mux
+}
+
+// call is one toolbox request to a started sandbox.
+type call struct {
+	w     http.ResponseWriter
+	r     *http.Request
+	tools *tools
+}
+
+func (c *call) answer(body any) error {
+	writeJSON(c.w, http.StatusOK, body)
+	return nil
+}
+
+func (c *call) dir(variable string) error {
+	var out bytes.Buffer
+	if err := c.tools.script(c.r.Context(), `printf %s "`+variable+`"`, nil, &out); err != nil {
+		return err
+	}
+	return c.answer(map[string]string{"dir": out.String()})
+}
+
+// tools is the toolbox of one sandbox while it runs.
+type tools struct {
+	engine Engine
+	id     string
+	ctx    context.Context // ends when the sandbox stops
+	cancel context.CancelFunc
+	work   *sync.WaitGroup // the server's
+
+	mu       sync.Mutex
+	sessions map[string]*session
+}
+
+func newTools(ctx context.Context, engine Engine, id string, work *sync.WaitGroup) *tools {
+	t := &tools{engine: engine, id: id, work: work, sessions: make(map[string]*session)}
+	t.ctx, t.cancel = context.WithCancel(ctx)
+	return t
+}
+
+// close ends the sessions.
+func (t *tools) close() { t.cancel() }
+
+// anyShell is the shell that commands run in: the first of these that the
+// sandbox has, as Daytona's daemon chooses it.
+const anyShell = `"$(command -v zsh || command -v bash || command -v sh)"`
+
+// Exit codes with which a script names what is wrong.
+const (
+	exitNotFound = 44
+	exitBad      = 45
+)
+
+// scriptWait bounds a script of ours that moves no data.
+const scriptWait = time.Minute
+
+// script runs a POSIX shell script of ours with arguments, without input.
+func (t *tools) script(ctx context.Context, text string, args []string, out *bytes.Buffer) error {
+	ctx, cancel := context.WithTimeout(ctx, scriptWait)
+	defer cancel()
+	return t.run(ctx, text, args, Command{Stdout: &bounded{buffer: out, left: maxOutput}})
+}
+
+// run runs a script of ours; its failure becomes the answer's status.
+func (t *tools) run(ctx context.Context, text string, args []string, c Command) error {
+	var complaint bytes.Buffer
+	c.Args = append([]string{"/bin/sh", "-c", text, "toolbox"}, args...)
+	c.Stderr = &bounded{buffer: &complaint, left: 4096}
+	exit, err := t.engine.Exec(ctx, t.id, c)
+	message := strings.TrimSpace(complaint.String())
+	switch {
+	case err != nil:
+		return err
+	case exit == 0:
+		return nil
+	case exit == exitNotFound:
+		return problemf(http.StatusNotFound, "file not found")
+	case strings.Contains(message, "Permission denied"):
+		return problemf(http.StatusForbidden, "%s", message)
+	case exit == exitBad:
+		return problemf(http.StatusBadRequest, "%s", message)
+	}
+	return problemf(http.StatusBadRequest, "exit code %d: %s", exit, message)
+}
+
+// maxOutput bounds what is kept of a command's output, in bytes.
+const maxOutput = 16 << 20
+
+// bounded keeps the first bytes written to it and drops the rest.
+type bounded struct {
+	buffer *bytes.Buffer
+	left   int
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.buffer != nil {
+		keep := min(len(p), b.left)
+		b.left -= keep
+		b.buffer.Write(p[:keep])
+	}
+	return len(p), nil
+}
