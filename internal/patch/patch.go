@@ -32,7 +32,7 @@ func Format(set *changeset.Set, old Old) string {
 		if c.RawPath != nil {
 			path = string(c.RawPath)
 		}
-		before, after := side{}, side{mode: c.Mode, content: c.Content}
+		before, after := side{}, side{mode: untrusted.Quote(c.Mode, 20), content: c.Content}
 		if content, mode, ok := old(c.Path); ok {
 			before = side{mode: mode, content: content}
 		}

@@ -207,10 +207,11 @@ func TestOnDisk(t *testing.T) {
 	}
 }
 
-func TestRawPath(t *testing.T) {
+func TestHostileWords(t *testing.T) {
 	t.Parallel()
 	set := &changeset.Set{Changes: []changeset.Change{{Path: "a?", RawPath: []byte("a\xff"), Mode: "100644"}}}
-	if got := Format(set, tree{}.old); !strings.Contains(got, `"a/a\377" "b/a\377"`) {
+	set.Changes = append(set.Changes, changeset.Change{Path: "b", Mode: "100644\ndiff --git a/x b/x"})
+	if got := Format(set, tree{}.old); !strings.Contains(got, `"a/a\377" "b/a\377"`) || strings.Contains(got, "\ndiff --git a/x") {
 		t.Errorf("got %s", got)
 	}
 }
