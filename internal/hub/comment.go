@@ -11,8 +11,8 @@ import (
 	"github.com/dayclaude/dayclaude/internal/run"
 )
 
-// marker begins the hidden line by which dayclaude knows its own comments.
-const marker = "<!-- dayclaude "
+// ownMarker begins the hidden line by which dayclaude knows its own comments.
+const ownMarker = "<!-- dayclaude "
 
 // maxCommentPages is beyond what an issue can have: GitHub ends at 2500.
 const maxCommentPages = 50

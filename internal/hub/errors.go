@@ -142,7 +142,7 @@ func (c *Client) judge(o op, e *Error, h http.Header) (kind fault.Kind, sentence
 	case e.Status == http.StatusForbidden || e.Status == http.StatusUnavailableForLegalReasons:
 		return c.judgeForbidden(o, e, h)
 	case e.Status == http.StatusNotFound:
-		return fault.NotFound, "not found, or the token has no access to it", c.accessHint(o, h)
+		return fault.NotFound, "not found, or the token has no access to it", "check the name; " + c.accessHint(o, h)
 	case e.Status == http.StatusConflict && e.says("repository is empty"):
 		return fault.Conflict, ErrEmpty.Error(), "push a first commit to it"
 	case e.Status == http.StatusConflict:
@@ -198,13 +198,13 @@ func (c *Client) accessHint(o op, h http.Header) string {
 		if has == "" {
 			has = "none"
 		}
-		return fmt.Sprintf("check the name; the token (classic, scopes: %s) needs the scope `repo`, and its user access%s", has, where)
+		return fmt.Sprintf("the token (classic, scopes: %s) needs the scope `repo`, and its user access%s", has, where)
 	}
 	needs := o.needs
 	if wants := h.Get("X-Accepted-GitHub-Permissions"); wants != "" {
 		needs = permissions(wants)
 	}
-	return fmt.Sprintf("check the name, and give the token the permission `%s`%s", needs, where)
+	return fmt.Sprintf("give the token the permission `%s`%s", needs, where)
 }
 
 // permissions makes "pull_requests=write,contents=read; issues=write" readable:

@@ -71,7 +71,7 @@ func (c *Client) Issue(ctx context.Context, repo run.Repository, number int) (*I
 	first := max(1, last-maxComments/commentsPerPage-1)
 	var kept []*github.IssueComment
 	err = c.comments(ctx, repo, number, first, func(comment *github.IssueComment) (bool, error) {
-		ours, err := c.ours(ctx, comment, marker)
+		ours, err := c.ours(ctx, comment, ownMarker)
 		if !ours {
 			kept = append(kept, comment)
 		}

@@ -209,6 +209,9 @@ func TestDirectoryBeyondGitHub(t *testing.T) {
 	if _, err := c.Entries(t.Context(), shop, sha("aa"), []string{"a"}); err == nil || !strings.Contains(err.Error(), "too many entries") {
 		t.Fatalf("got %v", err)
 	}
+	if _, found, err := c.File(t.Context(), shop, sha("aa"), "a"); found || err == nil || !strings.Contains(err.Error(), "too many entries") {
+		t.Fatalf("File: got %t, %v", found, err)
+	}
 }
 
 func TestFile(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -101,7 +102,8 @@ func (c *Client) webURL(repo run.Repository) (string, error) {
 	return web, nil
 }
 
-// Viewer returns the login of the token's user. It is asked once.
+// Viewer returns the login of the token's user. It is asked once. The
+// installation token of a GitHub App has no user: a fault.Auth.
 func (c *Client) Viewer(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	login := c.viewer
@@ -113,6 +115,11 @@ func (c *Client) Viewer(ctx context.Context) (string, error) {
 	user, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.User, *github.Response, error) {
 		return gh.Users.Get(ctx, "")
 	})
+	var refused *Error
+	if errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.says("by integration") {
+		return "", (&fault.Error{Kind: fault.Auth, Err: err, Message: o.does + ": it is an installation token of a GitHub App, which has no user"}).
+			WithHint("set GITHUB_TOKEN to a personal access token")
+	}
 	if err != nil {
 		return "", err
 	}

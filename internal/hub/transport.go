@@ -28,6 +28,7 @@ type transport struct {
 	next  http.RoundTripper
 	base  *url.URL
 	token tokenSource
+	most  int64 // bytes of an answer
 }
 
 // newHTTP returns given, or a client with time-outs for connecting, with
@@ -48,7 +49,7 @@ func newHTTP(given *http.Client, base *url.URL, token tokenSource) *http.Client 
 			ExpectContinueTimeout: time.Second,
 		}
 	}
-	c.Transport = &transport{next: c.Transport, base: base, token: token}
+	c.Transport = &transport{next: c.Transport, base: base, token: token, most: maxAnswer}
 	c.CheckRedirect = checkRedirect
 	c.Jar = nil
 	return &c
@@ -91,7 +92,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if resp.StatusCode < 300 {
-		resp.Body = http.MaxBytesReader(nil, resp.Body, maxAnswer)
+		resp.Body = http.MaxBytesReader(nil, resp.Body, t.most)
 		return resp, nil
 	}
 	// go-github does not close the body of an error: read here, it needs no

@@ -3,6 +3,7 @@ package hub
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -111,16 +112,16 @@ func TestRedirectedWrite(t *testing.T) {
 	s, c := setup(t)
 	// 301: following it would turn the edit into a GET of the comment.
 	s.on("PATCH "+at+"/issues/comments/5", redirect(301, "/repositories/7/issues/comments/5"))
-	if _, _, err := c.Comment(t.Context(), shop, 42, 5, marker, "x"); fault.KindOf(err) != fault.Conflict {
+	if _, _, err := c.Comment(t.Context(), shop, 42, 5, ownMarker, "x"); fault.KindOf(err) != fault.Conflict {
 		t.Fatalf("got %v", err)
 	}
 	// 307: the write itself moves.
 	s.on("PATCH "+at+"/issues/comments/5", redirect(307, "/repositories/7/issues/comments/5"))
 	s.on("PATCH /repositories/7/issues/comments/5", answer(200, nil, ourComment))
-	if _, _, err := c.Comment(t.Context(), shop, 42, 5, marker, "x"); err != nil {
+	if _, _, err := c.Comment(t.Context(), shop, 42, 5, ownMarker, "x"); err != nil {
 		t.Fatal(err)
 	}
-	if got := s.last("PATCH /repositories/7/issues/comments/5")["body"]; got != "x\n\n"+marker {
+	if got := s.last("PATCH /repositories/7/issues/comments/5")["body"]; got != "x\n\n"+ownMarker {
 		t.Errorf("sent %q", got)
 	}
 }
@@ -128,13 +129,11 @@ func TestRedirectedWrite(t *testing.T) {
 func TestAnswerWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s, c := setup(t)
+	c.http.Transport.(*transport).most = 1 << 20
 	s.on("GET /user", func(w http.ResponseWriter, r *http.Request) {
 		w.Write([]byte(`{"login":"`))
-		for chunk := make([]byte, 1<<20); r.Context().Err() == nil; {
-			for i := range chunk {
-				chunk[i] = 'a'
-			}
-			w.Write(chunk)
+		for chunk := strings.Repeat("a", 1<<16); r.Context().Err() == nil; {
+			io.WriteString(w, chunk)
 		}
 	})
 	_, err := c.Viewer(t.Context())

@@ -81,7 +81,7 @@ func (c *Client) walk(ctx context.Context, repo run.Repository, commit string, w
 					return err
 				}
 				if t.GetTruncated() {
-					return fault.New(fault.Failed, "reading directory %q of %s: it has too many entries for GitHub's API", dir, repo.FullName())
+					return tooManyEntries(repo, dir)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -101,6 +101,10 @@ func (c *Client) walk(ctx context.Context, repo run.Repository, commit string, w
 		level = next
 	}
 	return found, nil
+}
+
+func tooManyEntries(repo run.Repository, dir string) error {
+	return fault.New(fault.Failed, "reading directory %q of %s: it has too many entries for GitHub's API", dir, repo.FullName())
 }
 
 // parent is the directory a path is in, "" for the root.
@@ -145,6 +149,9 @@ func (c *Client) File(ctx context.Context, repo run.Repository, ref, name string
 			return nil, false, err
 		}
 		at := slices.IndexFunc(t.Entries, func(e *github.TreeEntry) bool { return e.GetPath() == part })
+		if at < 0 && t.GetTruncated() {
+			return nil, false, tooManyEntries(repo, path.Join(parts[:i]...))
+		}
 		if at < 0 {
 			return nil, false, nil
 		}
