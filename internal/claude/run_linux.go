@@ -2,7 +2,6 @@ package claude
 
 import (
 	"context"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -13,12 +12,11 @@ import (
 	"time"
 )
 
-// How long Claude Code may take to end after each signal, and its output to
-// end after everything that could write to it is gone.
+// How long Claude Code may take to end after each signal but the last, and
+// its output to end after everything that could write to it is gone.
 const (
-	interruptGrace = 5 * time.Second
-	terminateGrace = 3 * time.Second
-	outputGrace    = 2 * time.Second
+	signalGrace = 4 * time.Second
+	outputGrace = 2 * time.Second
 )
 
 // Run starts Claude Code and blocks until it and every process that came from
@@ -73,12 +71,13 @@ type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr *os.File // our ends
 	family         family
+	grace          time.Duration // after each signal
 }
 
 // start starts Claude Code. The calling goroutine stays on its thread until
 // wait returns, because PDEATHSIG goes by the thread.
 func start(inv Invocation) (*process, error) {
-	p := &process{cmd: exec.Command(inv.Path, inv.args()...)}
+	p := &process{cmd: exec.Command(inv.Path, inv.args()...), grace: signalGrace}
 	var err error
 	var outWriter, errWriter *os.File
 	if p.stdout, outWriter, err = os.Pipe(); err != nil {
@@ -147,14 +146,9 @@ func (p *process) stop(ctx context.Context, exited <-chan struct{}) bool {
 		return false
 	case <-ctx.Done():
 	}
-	for _, step := range []struct {
-		signal os.Signal
-		grace  time.Duration
-	}{{syscall.SIGINT, interruptGrace}, {syscall.SIGTERM, terminateGrace}} {
-		if err := p.cmd.Process.Signal(step.signal); errors.Is(err, os.ErrProcessDone) {
-			break
-		}
-		timer := time.NewTimer(step.grace)
+	for _, signal := range []os.Signal{syscall.SIGINT, syscall.SIGTERM} {
+		_ = p.cmd.Process.Signal(signal) // one that is gone will show as exited
+		timer := time.NewTimer(p.grace)
 		select {
 		case <-exited:
 			timer.Stop()

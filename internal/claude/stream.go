@@ -13,6 +13,12 @@ import (
 // A longer one is skipped.
 const maxLine = 16 << 20
 
+// What JSON can carry on: the output can be forged by whatever Claude runs.
+const (
+	year10000 = 253402300800 // Unix seconds
+	maxCost   = 1e9
+)
+
 // message is any object of the stream; each type fills some of it.
 type message struct {
 	Type      string `json:"type"`
@@ -140,8 +146,8 @@ func (s *stream) take(line []byte) {
 	case "system":
 		s.system(&m)
 	case "rate_limit_event":
-		if m.RateLimit.Status == "rejected" && m.RateLimit.ResetsAt > 0 {
-			s.resetsAt = time.Unix(m.RateLimit.ResetsAt, 0).UTC()
+		if at := m.RateLimit.ResetsAt; m.RateLimit.Status == "rejected" && at > 0 && at < year10000 {
+			s.resetsAt = time.Unix(at, 0).UTC()
 			s.yield(Event{Kind: UsageLimit, ResetsAt: s.resetsAt})
 		}
 	case "assistant":
@@ -224,7 +230,7 @@ func (s *stream) end(m *message) {
 	for _, u := range m.Spent {
 		r.InputTokens += u.Input + u.CacheRead + u.CacheWrite
 		r.OutputTokens += u.Output
-		r.CostUSD += u.CostUSD
+		r.CostUSD = min(r.CostUSD+max(0, u.CostUSD), maxCost)
 	}
 	switch {
 	case m.Subtype == "success" && !m.IsError:
