@@ -88,6 +88,7 @@ func TestChange(t *testing.T) {
 		{name: "delete of none", do: del, orders: []int{404}, sent: 1},
 		{name: "delete, answer lost", do: del, orders: []int{0}, looks: []map[string]any{nil}, sent: 1},
 		{name: "delete heard", do: del, orders: []int{502}, looks: []map[string]any{box(Errored, Destroyed)}, sent: 1},
+		{name: "delete heard by a server without desiredState", do: del, orders: []int{502}, looks: []map[string]any{box(Destroying, "")}, sent: 1},
 		{name: "delete of a broken one, not heard", do: del, orders: []int{502, 200}, looks: []map[string]any{box(Errored, Started)}, sent: 2},
 		{name: "delete while starting", do: del, orders: []int{409, 200}, looks: []map[string]any{box(Starting, Started), box(Started, Started)}, sent: 2},
 	} {
@@ -106,6 +107,20 @@ func TestChange(t *testing.T) {
 				t.Errorf("asked %d times, want %d", s.sent, tt.sent)
 			}
 		})
+	}
+}
+
+func TestAtRest(t *testing.T) {
+	t.Parallel()
+	for _, s := range []State{Started, Stopped, Paused, Archived, Destroyed, Errored, BuildFailed} {
+		if !s.AtRest() {
+			t.Errorf("%s is not at rest", s)
+		}
+	}
+	for _, s := range []State{Creating, Restoring, Starting, Stopping, Unknown, "", "hibernating"} {
+		if s.AtRest() {
+			t.Errorf("%q is at rest", s)
+		}
 	}
 }
 

@@ -281,3 +281,52 @@ func FuzzRefusal(f *testing.F) {
 		}
 	})
 }
+
+// An attempt that takes too long is given up although the caller has time.
+func TestOneStalledAttemptIsOvercome(t *testing.T) {
+	t.Parallel()
+	for _, safe := range []bool{true, false} {
+		var n atomic.Int64
+		c, _, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n.Add(1) == 1 {
+				<-r.Context().Done()
+				return
+			}
+			answer(w, 200, record(Started, Started, ""))
+		}))
+		var s Sandbox
+		r := request{op: "look", method: http.MethodGet, path: []string{"sandbox", id}, safe: safe, timeout: time.Second}
+		err := c.call(t.Context(), r, &s)
+		switch {
+		case safe && (err != nil || s.ID != id):
+			t.Errorf("got %v", err)
+		case !safe && (fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "within 1s") || n.Load() != 1):
+			t.Errorf("got %v after %d requests", err, n.Load())
+		}
+	}
+}
+
+func TestClassify(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		status  int
+		message string
+		kind    fault.Kind
+		says    string
+	}{
+		{400, "", fault.Failed, "bad request"},
+		{400, "CPU request 64 exceeds maximum allowed per sandbox (4)", fault.Quota, "CPU request"},
+		{400, "Snapshot nope not found. Did you add it?", fault.NotFound, "nope"},
+		{400, "Snapshot old is not active", fault.NotFound, "old"},
+		{402, "", fault.Quota, "payment required"},
+		{404, "Disk quota volume not found", fault.NotFound, "volume"},
+		{422, "class does not support pause", fault.Failed, "pause"},
+		{308, "", fault.Usage, "redirect"},
+		{599, "", fault.Unavailable, "no reason given"},
+	} {
+		f := classify(tt.status, tt.message)
+		if f.Kind != tt.kind || !strings.Contains(f.Message, tt.says) || f.Kind != fault.Failed && f.Hint == "" && tt.status != 404 {
+			t.Errorf("%d %q: got %+v", tt.status, tt.message, f)
+		}
+	}
+}
