@@ -106,7 +106,7 @@ func parseBase(raw string) (*url.URL, error) {
 	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
 		return nil, fmt.Errorf("%q is not an http or https URL", clean(u.Redacted()))
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
-		return nil, fmt.Errorf("%q has more than scheme, host and path", clean(u.Redacted()))
+		return nil, fmt.Errorf("%q has more than scheme, host and path", clean(u.Scheme+"://"+u.Host))
 	}
 	return u, nil
 }
