@@ -1,14 +1,18 @@
 package daytona_test
 
 import (
+	"crypto/rand"
+	"strings"
+
 	"os"
 	"testing"
 
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona/docker"
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
 )
 
-const image = "dayclaude-slim:test"
+const image = "dayclaude-dev-base"
 
 // engines are what the suite runs against.
 func engines(t *testing.T, run func(t *testing.T, engine func(*testing.T) daytona.Engine)) {
@@ -16,6 +20,19 @@ func engines(t *testing.T, run func(t *testing.T, engine func(*testing.T) dayton
 		t.Parallel()
 		run(t, func(t *testing.T) daytona.Engine { return newProcess(t, process.Options{}) })
 	})
+	t.Run("docker", func(t *testing.T) {
+		t.Parallel()
+		run(t, func(t *testing.T) daytona.Engine { return newDocker(t, "test-"+strings.ToLower(rand.Text())) })
+	})
+}
+
+func newDocker(t *testing.T, namespace string) *docker.Engine {
+	t.Helper()
+	engine, err := docker.New(t.Context(), docker.Options{Namespace: namespace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
 }
 
 func newProcess(t *testing.T, opts process.Options) *process.Engine {

@@ -79,7 +79,7 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	ctx      context.Context // ends when the server closes
-	cancel   context.CancelFunc
+	cancel   context.CancelCauseFunc
 	work     sync.WaitGroup // state changes, sessions, previews, the sweep
 
 	mu        sync.Mutex
@@ -127,7 +127,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fault.New(fault.Unavailable, "embedded Daytona cannot listen: %w", err)
 	}
-	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, one := range saved {
 		s.adopt(one)
 	}
@@ -172,7 +172,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
-	s.cancel()
+	s.cancel(ErrDetached)
 	errs := []error{s.http.Shutdown(ctx)}
 	for _, b := range s.all() {
 		s.closePreviews(b)

@@ -36,7 +36,8 @@ type Engine interface {
 
 	// Exec runs a command in a started sandbox, as the sandbox's user, and
 	// returns its exit code. When ctx ends the command is killed and ctx's
-	// error returned. ErrStopped: the sandbox does not run.
+	// error returned; an engine whose sandboxes outlive it lets the command go
+	// on if the cause is ErrDetached. ErrStopped: the sandbox does not run.
 	Exec(ctx context.Context, id string, command Command) (exit int, err error)
 	// Dial connects to a TCP port in a started sandbox.
 	Dial(ctx context.Context, id string, port int) (net.Conn, error)
@@ -46,8 +47,12 @@ type Engine interface {
 	Close() error
 }
 
-// ErrStopped says that a sandbox does not run.
-var ErrStopped = errors.New("sandbox is not running")
+// ErrStopped says that a sandbox does not run. ErrDetached is why a context
+// ends when the server does.
+var (
+	ErrStopped  = errors.New("sandbox is not running")
+	ErrDetached = errors.New("the embedded daytona closes")
+)
 
 // Spec is what an engine needs to know to create a sandbox.
 type Spec struct {

@@ -28,8 +28,7 @@ func detach(cmd *exec.Cmd, uid, gid int, separate bool) {
 	}
 }
 
-// killGroup kills a command's process group. Its leader is not yet waited
-// for, so the number is still its own.
+// killGroup kills what is left of a command's process group.
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 
 // exitCode is the code as a shell shows it: 128 + N for signal N.

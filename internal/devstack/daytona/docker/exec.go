@@ -1,0 +1,150 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/pkg/stdcopy"
+	"github.com/moby/moby/client"
+
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
+)
+
+// named tells the command's process id, by which it can be killed: Docker
+// knows only the host's number for it. An exec leads a process group.
+var named = []string{"/bin/sh", "-c", `echo $$; exec "$@"`, "exec"}
+
+const killWait = 10 * time.Second
+
+// Exec runs the command through Docker's exec as the image's user.
+func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, error) {
+	created, err := e.docker.ExecCreate(ctx, e.container(id), client.ExecCreateOptions{
+		AttachStdin: c.Stdin != nil, AttachStdout: true, AttachStderr: true,
+		Env: list(c.Env), WorkingDir: c.Dir, Cmd: append(named[:len(named):len(named)], c.Args...),
+	})
+	switch {
+	case errdefs.IsNotFound(err), errdefs.IsConflict(err):
+		return 0, daytona.ErrStopped
+	case err != nil:
+		return 0, fmt.Errorf("create exec: %w", err)
+	}
+	attached, err := e.docker.ExecAttach(ctx, created.ID, client.ExecAttachOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("start exec: %w", err)
+	}
+	defer attached.Close()
+
+	out := &pidReader{to: orDiscard(c.Stdout), pid: make(chan int, 1)}
+	ended, killed := make(chan struct{}), make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
+		defer attached.Close() // a process that left the group may hold the outputs
+		if !errors.Is(context.Cause(ctx), daytona.ErrDetached) {
+			e.killExec(context.WithoutCancel(ctx), id, out.pid, ended)
+		}
+	})
+	var feeding sync.WaitGroup
+	if c.Stdin != nil {
+		feeding.Go(func() {
+			// A command may end without reading its input.
+			_, _ = io.Copy(attached.Conn, c.Stdin)
+			_ = attached.CloseWrite()
+		})
+	}
+	_, err = stdcopy.StdCopy(out, orDiscard(c.Stderr), attached.Reader)
+	attached.Close()
+	close(ended)
+	if closer, ok := c.Stdin.(io.Closer); ok {
+		_ = closer.Close()
+	}
+	feeding.Wait()
+	if !stop() {
+		<-killed
+		return 0, ctx.Err()
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		return 0, fmt.Errorf("exec stream: %w", err)
+	}
+	return e.exitCode(ctx, created.ID, out)
+}
+
+// exitCode asks Docker for it. A command that could not start has one too,
+// but never told its process id.
+func (e *Engine) exitCode(ctx context.Context, exec string, out *pidReader) (int, error) {
+	for {
+		state, err := e.docker.ExecInspect(ctx, exec, client.ExecInspectOptions{})
+		switch {
+		case errdefs.IsNotFound(err): // the container went
+			return 0, daytona.ErrStopped
+		case err != nil:
+			return 0, fmt.Errorf("inspect exec: %w", err)
+		case state.Running: // its outputs are closed but Docker has not noticed the end
+		case !out.told:
+			return 0, fmt.Errorf("command did not start: %s", bytes.TrimSpace(out.rest))
+		default:
+			return state.ExitCode, nil
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// killExec kills the process group of a command once it has told its id.
+func (e *Engine) killExec(ctx context.Context, id string, pid <-chan int, ended <-chan struct{}) {
+	ctx, cancel := context.WithTimeout(ctx, killWait)
+	defer cancel()
+	select {
+	case pid := <-pid:
+		// What cannot be killed here ends with its sandbox.
+		_, _ = e.Exec(ctx, id, daytona.Command{Args: []string{"/bin/sh", "-c", "kill -KILL -" + strconv.Itoa(pid)}})
+	case <-ended:
+	case <-ctx.Done():
+	}
+}
+
+// pidReader takes the process id off the beginning of a command's output.
+type pidReader struct {
+	to   io.Writer
+	pid  chan int
+	told bool
+	rest []byte // before the first newline
+}
+
+func (r *pidReader) Write(p []byte) (int, error) {
+	if r.told {
+		return r.to.Write(p)
+	}
+	r.rest = append(r.rest, p...)
+	line, after, found := bytes.Cut(r.rest, []byte("\n"))
+	if !found {
+		return len(p), nil
+	}
+	pid, err := strconv.Atoi(string(line))
+	if err != nil {
+		return len(p), nil // Docker's own words about a command that did not start
+	}
+	r.told = true
+	r.pid <- pid
+	if len(after) == 0 {
+		return len(p), nil
+	}
+	_, err = r.to.Write(after)
+	return len(p), err
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
