@@ -6,22 +6,36 @@ import "log/slog"
 
 // String is a secret. However it is printed, logged or marshalled, it shows
 // only that it is there; Reveal is the one way to its value.
-type String struct{ value string }
+type String struct {
+	// A pointer, because fmt reads the unexported fields of a struct that holds
+	// a String without asking String for its methods: it then prints an address.
+	value *string
+}
 
 const mask = "[redacted]"
 
 // New wraps a secret value.
-func New(value string) String { return String{value} }
+func New(value string) String {
+	if value == "" {
+		return String{}
+	}
+	return String{&value}
+}
 
 // Reveal returns the value itself: call it where it is sent, nowhere else.
-func (s String) Reveal() string { return s.value }
+func (s String) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
 
 // IsZero reports whether there is no secret.
-func (s String) IsZero() bool { return s.value == "" }
+func (s String) IsZero() bool { return s.value == nil }
 
 // String returns "[redacted]", or "" for no secret.
 func (s String) String() string {
-	if s.value == "" {
+	if s.IsZero() {
 		return ""
 	}
 	return mask

@@ -30,12 +30,11 @@ const (
 //go:embed all:shop
 var files embed.FS
 
-// Shop is the repository's tree. Files whose names end in .sh are executable
-// in the repository; embedding loses their modes.
+// Shop is the repository's tree, with its executable bits.
 func Shop() fs.FS {
 	sub, err := fs.Sub(files, "shop")
 	if err != nil {
 		panic(err) // the path is constant and valid
 	}
-	return sub
+	return executable{sub}
 }
