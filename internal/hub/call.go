@@ -104,7 +104,7 @@ func lookThenCreate[T any](ctx context.Context, c *Client, o op, look func() (T,
 			return v, err
 		}
 		v, err = post()
-		if err == nil || tries >= c.attempts || ctx.Err() != nil {
+		if err == nil || tries >= c.attempts {
 			return v, err
 		}
 		if kind := fault.KindOf(err); kind != fault.Unavailable && kind != fault.Conflict {

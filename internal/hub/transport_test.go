@@ -126,18 +126,29 @@ func TestRedirectedWrite(t *testing.T) {
 	}
 }
 
+// endless answers with a status and bytes until the client hangs up.
+func endless(status int) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
+		io.WriteString(w, `{"login":"`)
+		for chunk := strings.Repeat("a", 1<<16); r.Context().Err() == nil; {
+			io.WriteString(w, chunk)
+		}
+	}
+}
+
 func TestAnswerWithoutEnd(t *testing.T) {
 	t.Parallel()
 	s, c := setup(t)
 	c.http.Transport.(*transport).most = 1 << 20
-	s.on("GET /user", func(w http.ResponseWriter, r *http.Request) {
-		w.Write([]byte(`{"login":"`))
-		for chunk := strings.Repeat("a", 1<<16); r.Context().Err() == nil; {
-			io.WriteString(w, chunk)
-		}
-	})
-	_, err := c.Viewer(t.Context())
-	if fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "too large") {
+	s.on("GET /user", endless(200))
+	if _, err := c.Viewer(t.Context()); fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "too large") {
+		t.Fatalf("got %v", err)
+	}
+	// The server's Close, at the end, waits for the handlers: the client must
+	// have hung up on each.
+	s.on("GET /user", endless(418))
+	if _, err := c.Viewer(t.Context()); status(err) != 418 {
 		t.Fatalf("got %v", err)
 	}
 }
