@@ -92,13 +92,13 @@ type Broker struct {
 	budget       *budget
 	redactor     *secret.Redactor // of what the API says when it fails
 	refusals     atomic.Int64
-	idle         time.Duration
+	upload, idle time.Duration // uploadTime, idleTime
 }
 
 // New checks the configuration. Errors are *fault.Error of kind Usage or Auth.
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
-		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, idle: idleTime,
+		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, upload: uploadTime, idle: idleTime,
 		repositories: make(map[string]string),
 		redactor:     secret.NewRedactor(cfg.APIKey, cfg.OAuth),
 		budget:       &budget{limit: cfg.MaxCostUSD, spent: cfg.Spent, freed: make(chan struct{}), report: cfg.OnUsage},
@@ -161,6 +161,8 @@ func (b *Broker) Exhausted() error {
 // was sent: nothing is decoded or cleaned, so nothing can be spelled in a way
 // that means another thing upstream.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Also for a refused request, whose body net/http reads before it answers.
+	http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.upload)) // an error means a reader without deadlines
 	path := r.URL.EscapedPath()
 	rest, isGit := strings.CutPrefix(path, "/git/")
 	switch {
@@ -178,6 +180,10 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		b.refuse(w, r, &refusal{http.StatusNotFound, "not_found_error", "there is nothing here"})
 	}
 }
+
+// arrived is called when a request's body was read: net/http takes a reading
+// deadline that passes later for the caller's going away.
+func arrived(w http.ResponseWriter) { http.NewResponseController(w).SetReadDeadline(time.Time{}) }
 
 // logRefusal logs the first refusals; a hostile caller must not fill the log.
 func (b *Broker) logRefusal(r *http.Request, status int, reason string) {

@@ -62,6 +62,7 @@ func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
 		return
 	}
 	defer resp.Body.Close()
+	arrived(w)
 	if status := resp.StatusCode; status != http.StatusOK || resp.Header.Get("Content-Type") != c.answer {
 		b.gitError(w, r, repository, resp)
 		return

@@ -53,11 +53,15 @@ func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	refused := &refusal{http.StatusBadGateway, "api_error", "dayclaude could not forward the request"}
 	errors.As(err, &refused)
 	b.logRefusal(r, refused.status, err.Error())
-	body, _ := json.Marshal(map[string]any{"type": "error",
-		"error": map[string]string{"type": refused.kind, "message": refused.message}})
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(refused.status)
-	w.Write(body)
+	w.Write(refused.body())
+}
+
+// body is the refusal as the API writes errors.
+func (r *refusal) body() []byte {
+	body, _ := json.Marshal(map[string]any{"type": "error", "error": map[string]string{"type": r.kind, "message": r.message}})
+	return body
 }
 
 // readCall reads a request's body and holds it against the rules. The
@@ -75,18 +79,15 @@ func (b *Broker) readCall(w http.ResponseWriter, r *http.Request, counting bool)
 	if size > maxBody {
 		return nil, nil, tooLarge
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), uploadTime)
+	ctx, cancel := context.WithTimeout(r.Context(), b.upload)
 	defer cancel()
 	if err := b.cfg.Bodies.Acquire(ctx, size); err != nil {
 		return nil, nil, &refusal{http.StatusTooManyRequests, "rate_limit_error", "too many large requests at once"}
 	}
 	release := sync.OnceFunc(func() { b.cfg.Bodies.Release(size) })
-	rc := http.NewResponseController(w)
-	rc.SetReadDeadline(time.Now().Add(uploadTime)) // an error means a reader without deadlines
 	var body bytes.Buffer
 	body.Grow(int(min(size, 1<<20)) + bytes.MinRead)
 	_, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, maxBody))
-	rc.SetReadDeadline(time.Time{})
 	var c *call
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
@@ -100,6 +101,7 @@ func (b *Broker) readCall(w http.ResponseWriter, r *http.Request, counting bool)
 		release()
 		return nil, nil, err
 	}
+	arrived(w)
 	return c, release, nil
 }
 
@@ -199,7 +201,7 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		sent = false // an error costs nothing
-		b.relayError(w, r, resp)
+		b.relayWhole(w, resp)
 		return
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
@@ -234,14 +236,16 @@ func (b *Broker) send(ctx context.Context, cancel context.CancelFunc, r *http.Re
 	return resp, err
 }
 
-// relayError passes an upstream's error on, bounded and redacted. The status
-// stays: Claude Code decides by it whether to try again.
-func (b *Broker) relayError(w http.ResponseWriter, r *http.Request, resp *http.Response) {
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError))
-	if err != nil {
-		body = nil
+// relayWhole passes on a small answer, bounded and redacted: an error or a
+// count. The status stays: Claude Code decides by it whether to try again.
+func (b *Broker) relayWhole(w http.ResponseWriter, resp *http.Response) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError+1))
+	if err != nil || len(body) > maxError {
+		body = (&refusal{resp.StatusCode, "api_error", "the API's answer could not be read"}).body()
 	}
-	b.log.Info("the API answered with an error", "status", resp.StatusCode, "request_id", fmt.Sprintf("%.80q", resp.Header.Get("Request-Id")))
+	if resp.StatusCode != http.StatusOK {
+		b.log.Info("the API answered with an error", "status", resp.StatusCode, "request_id", fmt.Sprintf("%.80q", resp.Header.Get("Request-Id")))
+	}
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
 	w.WriteHeader(resp.StatusCode)
 	io.WriteString(w, b.redactor.Redact(string(body)))
@@ -263,7 +267,7 @@ func (b *Broker) countTokens(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	b.relayError(w, r, resp) // a count, too, is small
+	b.relayWhole(w, resp)
 }
 
 // count asks the API how many tokens a call's prompt has.

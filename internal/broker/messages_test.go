@@ -231,7 +231,7 @@ func TestUpstreamErrors(t *testing.T) {
 			for range 100 {
 				fmt.Fprint(w, strings.Repeat("e", 4096))
 			}
-		}, 500, "eee"},
+		}, 500, "could not be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -361,6 +361,43 @@ func TestSilentUpstream(t *testing.T) {
 		}
 		resp.Body.Close()
 	}
+}
+
+// TestSlowCaller: neither a body that doesn't come nor an answer that isn't
+// read holds a call for ever.
+func TestSlowCaller(t *testing.T) {
+	t.Parallel()
+	ended := make(chan struct{})
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		defer close(ended)
+		w.Header().Set("Content-Type", "text/event-stream")
+		for r.Context().Err() == nil {
+			event(w, "ping", strings.Repeat(" ", 1<<16))
+		}
+	})
+	b := serve(t, Config{Anthropic: up.URL})
+	b.upload, b.idle = 50*time.Millisecond, 200*time.Millisecond
+	body := requestBody(`"stream":true`)
+	for _, tt := range []struct {
+		path, status string
+		announced    int
+	}{
+		{"/elsewhere", "404 Not Found", len(body) + 1},
+		{"/anthropic/v1/messages", "400 Bad Request", len(body) + 1},
+		{"/anthropic/v1/messages", "200 OK", len(body)},
+	} {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: broker\r\nContent-Length: %d\r\n\r\n%s", tt.path, tt.announced, body)
+		status, err := bufio.NewReader(conn).ReadString('\n')
+		if err != nil || !strings.Contains(status, tt.status) {
+			t.Errorf("got %q, %v; want %s", status, err, tt.status)
+		}
+	}
+	<-ended // the last caller still holds its connection
 }
 
 // TestBodiesAreBounded: a request whose body doesn't fit into memory is not
