@@ -275,7 +275,7 @@ func (c *call) authorize(n need) error {
 	case t == nil && n.write:
 		return refuse(401, "Requires authentication")
 	case c.repo.SAML && c.repo.Private && t.Kind != App && !t.SAML:
-		c.w.Header().Set("X-GitHub-SSO", fmt.Sprintf("required; url=%s/orgs/%s/sso?authorization_request=A", c.s.url, c.repo.Owner))
+		c.w.Header().Set("X-GitHub-SSO", fmt.Sprintf("required; url=https://github.com/orgs/%s/sso?authorization_request=A", c.repo.Owner))
 		return refuse(403, "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.")
 	case t.grants(c.repo, n.write, n.permissions...) && t.role(c.repo) >= n.role:
 	case t != nil && t.Kind == FineGrained:
@@ -304,7 +304,7 @@ func (c *call) decode(into any) error {
 	case errors.As(err, &mistyped) && mistyped.Field == "":
 		return refuse(400, "Body should be a JSON object")
 	case errors.As(err, &mistyped):
-		return refuse(422, "Invalid request.\n\nFor 'properties/%s', %s is not of the right type.", mistyped.Field, mistyped.Value)
+		return refuse(422, "Invalid request.\n\nFor 'properties/%s', %s is not of the right type.", strings.ToLower(mistyped.Field), mistyped.Value)
 	}
 	return refuse(400, "Problems parsing JSON")
 }

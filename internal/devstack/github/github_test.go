@@ -3,6 +3,7 @@ package github
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -69,6 +70,9 @@ type reply struct {
 	text   string
 	body   map[string]any // nil unless the answer is an object
 }
+
+// String is the answer as a failed test prints it.
+func (r reply) String() string { return fmt.Sprintf("%.500s", r.text) }
 
 // ask calls the API. The request is "GET /path", headers are "Name: value".
 func ask(t *testing.T, s *Server, token, request, body string, headers ...string) reply {

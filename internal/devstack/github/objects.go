@@ -178,7 +178,7 @@ func (g gitDir) tree(hash string) ([]treeEntry, error) {
 	for len(data) > 0 {
 		head, rest, ok := bytes.Cut(data, []byte{0})
 		mode, name, ok2 := strings.Cut(string(head), " ")
-		if !ok || !ok2 || len(rest) < sha1.Size {
+		if !ok || !ok2 || len(rest) < sha1.Size || strings.HasPrefix(mode, "0") {
 			return nil, fmt.Errorf("tree %s is malformed", hash)
 		}
 		mode = strings.Repeat("0", max(0, 6-len(mode))) + mode
@@ -188,16 +188,20 @@ func (g gitDir) tree(hash string) ([]treeEntry, error) {
 	return entries, nil
 }
 
-// writeTree stores a tree of the entries in git's order, in which a
-// directory's name ends with a slash.
-func (g gitDir) writeTree(entries []treeEntry) (string, error) {
+// byGitOrder compares names as git does: a directory's ends with a slash.
+func byGitOrder(a, b treeEntry) int {
 	key := func(e treeEntry) string {
 		if e.mode == modeTree {
 			return e.name + "/"
 		}
 		return e.name
 	}
-	slices.SortFunc(entries, func(a, b treeEntry) int { return cmp.Compare(key(a), key(b)) })
+	return cmp.Compare(key(a), key(b))
+}
+
+// writeTree stores a tree of the entries, which it sorts.
+func (g gitDir) writeTree(entries []treeEntry) (string, error) {
+	slices.SortFunc(entries, byGitOrder)
 	var b []byte
 	for _, e := range entries {
 		raw, err := hex.DecodeString(e.hash)

@@ -1,80 +1,13 @@
 package github
 
 import (
-	"errors"
-	"maps"
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
 )
-
-// Pull is a pull request.
-type Pull struct {
-	Number              int
-	Title, Body, Author string
-	Head, Base          string // branches
-	HeadCommit          string
-	Draft, Closed       bool
-}
-
-// pull is what a pull request has beyond an issue.
-type pull struct {
-	head, base string
-	headCommit string // as last seen: it outlives the branch
-	draft      bool
-}
-
-// Pulls returns the pull requests, open or closed, oldest first.
-func (s *Server) Pulls(repo string) ([]Pull, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r, err := s.repo(repo)
-	if err != nil {
-		return nil, err
-	}
-	var list []Pull
-	for _, i := range r.pulls() {
-		if err := s.follow(r, i); err != nil {
-			return nil, err
-		}
-		list = append(list, Pull{
-			Number: i.Number, Title: i.Title, Body: i.Body, Author: i.Author, Closed: i.Closed,
-			Head: i.pull.head, Base: i.pull.base, HeadCommit: i.pull.headCommit, Draft: i.pull.draft,
-		})
-	}
-	return list, nil
-}
-
-// pulls lists the pull requests, oldest first; Server.mu is held.
-func (r *repo) pulls() []*issue {
-	var list []*issue
-	for _, number := range slices.Sorted(maps.Keys(r.issues)) {
-		if i := r.issues[number]; i.pull != nil {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
-// follow brings an open pull request up to its branch, and closes it if the
-// branch is gone; s.mu is held.
-func (s *Server) follow(r *repo, i *issue) error {
-	if i.Closed {
-		return nil
-	}
-	hash, err := r.git.ref("refs/heads/" + i.pull.head)
-	switch {
-	case err != nil:
-		return err
-	case hash == "":
-		i.Closed, i.closedAt, i.updated = true, s.now(), s.now()
-	default:
-		i.pull.headCommit = hash
-	}
-	return nil
-}
 
 func pullRoutes() []route {
 	read := need{permissions: []string{"pull_requests"}}
@@ -111,11 +44,7 @@ func listPulls(c *call) (any, error) {
 	}
 	shapes := []object{}
 	for _, i := range page(c, list) {
-		shape, err := c.pullShape(i)
-		if err != nil {
-			return nil, err
-		}
-		shapes = append(shapes, shape)
+		shapes = append(shapes, c.pullShape(i))
 	}
 	return shapes, nil
 }
@@ -156,9 +85,9 @@ func checkText(title, body string) error {
 	case strings.TrimSpace(title) == "":
 		return invalid("PullRequest", "title", "missing_field", "")
 	case utf8.RuneCountInString(title) > maxTitle:
-		return invalid("PullRequest", "title", "custom", "title is too long (maximum is 256 characters)")
+		return invalid("Issue", "title", "custom", "title is too long (maximum is 256 characters)")
 	case utf8.RuneCountInString(body) > maxText:
-		return invalid("PullRequest", "body", "custom", "body is too long (maximum is 65536 characters)")
+		return invalid("Issue", "body", "custom", "body is too long (maximum is 65536 characters)")
 	}
 	return nil
 }
@@ -166,18 +95,26 @@ func checkText(title, body string) error {
 // checkBranches refuses a pull request of branches that are not there, or
 // between which there is no commit.
 func (c *call) checkBranches(head, base string) error {
-	for field, branch := range map[string]string{"head": head, "base": base} {
-		if hash, err := c.repo.git.ref("refs/heads/" + branch); err != nil {
+	var commits [2]string
+	for i, end := range [...]struct{ field, branch string }{{"head", head}, {"base", base}} {
+		var err error
+		if commits[i], err = c.repo.git.ref("refs/heads/" + end.branch); err != nil {
 			return err
-		} else if hash == "" {
-			return invalid("PullRequest", field, "invalid", "")
+		}
+		if commits[i] == "" {
+			return invalid("PullRequest", end.field, "invalid", "")
 		}
 	}
-	out, err := c.repo.git.git(c.ctx(), 1<<10, "rev-list", "--count", "refs/heads/"+base+"..refs/heads/"+head, "--")
-	if err == nil && strings.TrimSpace(string(out)) == "0" {
-		err = invalid("PullRequest", "", "custom", "No commits between "+base+" and "+head)
+	from, err := c.repo.git.mergeBase(c.ctx(), commits[1], commits[0])
+	switch {
+	case err != nil:
+		return err
+	case from == "":
+		return invalid("PullRequest", "", "custom", "The "+head+" branch has no history in common with "+base)
+	case from == commits[0]:
+		return invalid("PullRequest", "", "custom", "No commits between "+base+" and "+head)
 	}
-	return err
+	return nil
 }
 
 // open takes a new pull request in, unless there is one for the branches.
@@ -198,11 +135,7 @@ func (c *call) open(i Issue, p *pull) (*issue, error) {
 	if err := c.s.follow(c.repo, made); err != nil {
 		return nil, err
 	}
-	shape, err := c.pullShape(made)
-	if err != nil {
-		return nil, err
-	}
-	c.s.announcePull(c.repo, made, shape, "opened", c.token.Login)
+	c.s.announcePull(c.repo, made, c.pullShape(made), "opened", c.token.Login)
 	return made, nil
 }
 
@@ -219,43 +152,50 @@ func (c *call) pathPull() (*issue, error) {
 	return i, c.s.follow(c.repo, i)
 }
 
-// ends returns the commits between which the pull request's changes lie.
-func (c *call) ends() (i *issue, from, to string, err error) {
+// start is the commit from which a pull request's changes are counted.
+func (c *call) start(p pull) (string, error) {
+	from, err := c.repo.git.mergeBase(c.ctx(), p.baseCommit, p.headCommit)
+	return cmp.Or(from, p.baseCommit), err // none: forced since to something unrelated
+}
+
+// lookup is pathPull for those who go on without the lock.
+func (c *call) lookup() (*issue, pull, error) {
 	c.s.mu.Lock()
-	i, err = c.pathPull()
-	if err == nil {
-		from, to = "refs/heads/"+i.pull.base, i.pull.headCommit
-	}
-	c.s.mu.Unlock()
+	defer c.s.mu.Unlock()
+	i, err := c.pathPull()
 	if err != nil {
-		return nil, "", "", err
+		return nil, pull{}, err
 	}
-	out, err := c.repo.git.git(c.ctx(), 1<<10, "merge-base", from, to)
-	return i, strings.TrimSpace(string(out)), to, err
+	return i, *i.pull, nil
 }
 
 func getPull(c *call) (any, error) {
-	i, from, to, err := c.ends()
+	i, p, err := c.lookup()
 	if err != nil {
 		return nil, err
 	}
 	if c.accepts("diff") {
-		data, err := c.repo.git.diff(c.ctx(), from, to)
+		from, err := c.start(p)
+		if err != nil {
+			return nil, err
+		}
+		data, err := c.repo.git.diff(c.ctx(), from, p.headCommit)
 		return raw{"application/vnd.github.diff; charset=utf-8", data}, err
 	}
 	return c.fullPull(i)
 }
 
 func listPullFiles(c *call) (any, error) {
-	_, from, to, err := c.ends()
+	_, p, err := c.lookup()
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.repo.git.changedFiles(c.ctx(), from, to)
+	from, err := c.start(p)
 	if err != nil {
 		return nil, err
 	}
-	return c.s.fileShapes(c.repo, page(c, files), to), nil
+	files, err := c.repo.git.changedFiles(c.ctx(), from, p.headCommit)
+	return c.s.fileShapes(c.repo, page(c, files), p.headCommit), err
 }
 
 func updatePull(c *call) (any, error) {
@@ -275,56 +215,53 @@ func updatePull(c *call) (any, error) {
 	return c.fullPull(i)
 }
 
-// change edits a pull request; s.mu is held.
+// change edits a pull request, all of it or nothing; s.mu is held.
 func (c *call) change(i *issue, title, body, state, base *string) error {
-	if title == nil {
-		title = &i.Title
+	next, target, action := i.Issue, i.pull.base, "edited"
+	if title != nil {
+		next.Title = *title
 	}
-	if body == nil {
-		body = &i.Body
+	if body != nil {
+		next.Body = *body
 	}
-	if err := checkText(*title, *body); err != nil {
+	if err := checkText(next.Title, next.Body); err != nil {
 		return err
 	}
-	if base != nil && *base != i.pull.base {
-		if err := c.checkBranches(i.pull.head, *base); err != nil {
+	if base != nil && *base != target {
+		target = *base
+		if err := c.checkBranches(i.pull.head, target); err != nil {
 			return err
 		}
-		i.pull.base = *base
 	}
-	action := "edited"
 	if state != nil {
-		switch {
-		case *state == "closed" && !i.Closed:
-			i.Closed, i.closedAt, action = true, c.s.now(), "closed"
-		case *state == "open" && i.Closed:
-			hash, err := c.repo.git.ref("refs/heads/" + i.pull.head)
-			if err != nil {
-				return err
-			}
-			if hash == "" {
-				return invalid("PullRequest", "state", "invalid", "state cannot be changed. The "+i.pull.head+" branch has been deleted.")
-			}
-			i.Closed, i.closedAt, action = false, time.Time{}, "reopened"
-		case *state != "open" && *state != "closed":
+		if *state != "open" && *state != "closed" {
 			return invalid("PullRequest", "state", "invalid", "")
 		}
+		if next.Closed = *state == "closed"; next.Closed != i.Closed {
+			action = map[bool]string{true: "closed", false: "reopened"}[next.Closed]
+		}
 	}
-	i.Title, i.Body, i.updated = *title, *body, c.s.now()
-	shape, err := c.pullShape(i)
-	if err == nil {
-		c.s.announcePull(c.repo, i, shape, action, c.token.Login)
+	if action == "reopened" {
+		if head, err := c.repo.git.ref("refs/heads/" + i.pull.head); err != nil {
+			return err
+		} else if head == "" {
+			return invalid("PullRequest", "state", "invalid", "state cannot be changed. The "+i.pull.head+" branch has been deleted.")
+		}
+		i.closedAt = time.Time{}
+	} else if action == "closed" {
+		i.closedAt = c.s.now()
 	}
-	return err
+	i.Issue, i.pull.base, i.updated = next, target, c.s.now()
+	if err := c.s.follow(c.repo, i); err != nil {
+		return err
+	}
+	c.s.announcePull(c.repo, i, c.pullShape(i), action, c.token.Login)
+	return nil
 }
 
 // pullShape is a pull request as lists show it; s.mu is held.
-func (c *call) pullShape(i *issue) (object, error) {
+func (c *call) pullShape(i *issue) object {
 	s, r, n := c.s, c.repo, strconv.Itoa(i.Number)
-	base, err := r.git.ref("refs/heads/" + i.pull.base)
-	if err != nil {
-		return nil, err
-	}
 	api, web := s.apiURL(r, "/pulls/"+n), s.webURL(r, "/pull/"+n)
 	issue := s.issueShape(r, i)
 	shape := object{
@@ -335,7 +272,7 @@ func (c *call) pullShape(i *issue) (object, error) {
 		"statuses_url": s.apiURL(r, "/statuses/"+i.pull.headCommit),
 		"merged_at":    nil, "merge_commit_sha": nil, "requested_reviewers": []object{}, "requested_teams": []object{},
 		"auto_merge": nil, "draft": i.pull.draft,
-		"head": s.endShape(r, i.pull.head, i.pull.headCommit, c.token), "base": s.endShape(r, i.pull.base, base, c.token),
+		"head": s.endShape(r, i.pull.head, i.pull.headCommit, c.token), "base": s.endShape(r, i.pull.base, i.pull.baseCommit, c.token),
 	}
 	for _, field := range []string{
 		"number", "state", "locked", "title", "user", "body", "labels", "milestone", "active_lock_reason",
@@ -351,7 +288,7 @@ func (c *call) pullShape(i *issue) (object, error) {
 		links[name] = object{"href": shape[field]}
 	}
 	shape["_links"] = links
-	return shape, nil
+	return shape
 }
 
 func (s *Server) endShape(r *repo, branch, hash string, t *Token) object {
@@ -365,22 +302,17 @@ func (s *Server) endShape(r *repo, branch, hash string, t *Token) object {
 // merged is never known, as on GitHub while it computes that.
 func (c *call) fullPull(i *issue) (any, error) {
 	c.s.mu.Lock()
-	shape, err := c.pullShape(i)
-	base, head, comments := "refs/heads/"+i.pull.base, i.pull.headCommit, len(i.comments)
+	shape, p, comments := c.pullShape(i), *i.pull, len(i.comments)
 	c.s.mu.Unlock()
+	from, err := c.start(p)
 	if err != nil {
 		return nil, err
 	}
-	count, err := c.repo.git.git(c.ctx(), 1<<10, "rev-list", "--count", base+".."+head, "--")
-	from, err2 := c.repo.git.git(c.ctx(), 1<<10, "merge-base", base, head)
-	if err := errors.Join(err, err2); err != nil {
-		return nil, err
-	}
-	files, err := c.repo.git.changedFiles(c.ctx(), strings.TrimSpace(string(from)), head)
+	files, err := c.repo.git.changedFiles(c.ctx(), from, p.headCommit)
 	if err != nil {
 		return nil, err
 	}
-	commits, err := strconv.Atoi(strings.TrimSpace(string(count)))
+	commits, err := c.repo.git.count(c.ctx(), from, p.headCommit)
 	shape["commits"], shape["changed_files"] = commits, len(files)
 	shape["additions"], shape["deletions"] = totals(files)
 	shape["comments"], shape["review_comments"] = comments, 0

@@ -97,6 +97,7 @@ func initGit(ctx context.Context, path, branch string) (gitDir, error) {
 	auto = 0
 [receive]
 	autogc = false
+	fsckObjects = true
 	unpackLimit = 1000000000
 	maxInputSize = 268435456
 	denyDeleteCurrent = refuse
@@ -181,14 +182,23 @@ func (g gitDir) setRef(ctx context.Context, name, hash, old string) error {
 	return err
 }
 
-// isAncestor reports whether old is reachable from hash.
-func (g gitDir) isAncestor(ctx context.Context, old, hash string) (bool, error) {
-	_, err := g.git(ctx, 1<<10, "merge-base", "--is-ancestor", old, hash)
+// mergeBase is the best common ancestor of two commits, "" if there is none.
+func (g gitDir) mergeBase(ctx context.Context, a, b string) (string, error) {
+	out, err := g.git(ctx, 1<<10, "merge-base", a, b)
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == 1 {
-		return false, nil
+		return "", nil
 	}
-	return err == nil, err
+	return strings.TrimSpace(string(out)), err
+}
+
+// count is the number of commits that are reachable from one and not the other.
+func (g gitDir) count(ctx context.Context, from, to string) (int, error) {
+	out, err := g.git(ctx, 1<<10, "rev-list", "--count", from+".."+to, "--")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(out)))
 }
 
 // peel follows annotated tags to what they name.

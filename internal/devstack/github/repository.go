@@ -120,8 +120,9 @@ func (s *Server) repo(fullName string) (*repo, error) {
 	return nil, fmt.Errorf("there is no repository %s", fullName)
 }
 
-// Commit puts a commit by the owner on a branch, which is made if need be,
-// that leaves exactly the given files, and returns its hash.
+// Commit puts a commit by the owner on a branch that leaves exactly the given
+// files, and returns its hash. A branch that is not there yet starts at the
+// default branch's head.
 func (s *Server) Commit(ctx context.Context, repo, branch, message string, files fs.FS) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,8 +145,14 @@ func (s *Server) commitFS(ctx context.Context, r *repo, branch, message string, 
 	}
 	by := s.signature(r.owner)
 	c := commit{tree: tree, author: by, committer: by, message: message}
-	if old != "" {
-		c.parents = []string{old}
+	parent := old
+	if parent == "" {
+		if parent, err = r.git.ref("refs/heads/" + r.DefaultBranch); err != nil {
+			return "", err
+		}
+	}
+	if parent != "" {
+		c.parents = []string{parent}
 	}
 	if c, err = r.git.writeCommit(c); err != nil {
 		return "", err
