@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // ownMarker begins the hidden line by which dayclaude knows its own comments.
@@ -58,7 +59,7 @@ func place(c *github.IssueComment, err error) (int64, string, error) {
 	if err != nil {
 		return 0, "", err
 	}
-	return c.GetID(), clean(c.GetHTMLURL(), 400), nil
+	return c.GetID(), untrusted.Line(c.GetHTMLURL(), 400), nil
 }
 
 func (c *Client) editComment(ctx context.Context, repo run.Repository, id int64, body string) (*github.IssueComment, error) {

@@ -8,11 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode"
 
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // ErrEmpty is underneath a fault.Conflict: the repository has no commit yet.
@@ -111,7 +111,7 @@ func bare(err error) error {
 
 // answered reads what GitHub says in an error's answer.
 func answered(resp *http.Response) *Error {
-	e := &Error{Status: resp.StatusCode, RequestID: clean(resp.Header.Get("X-GitHub-Request-Id"), 80)}
+	e := &Error{Status: resp.StatusCode, RequestID: untrusted.Line(resp.Header.Get("X-GitHub-Request-Id"), 80)}
 	var said github.ErrorResponse
 	if json.Unmarshal(body(resp), &said) != nil {
 		return e
@@ -124,7 +124,7 @@ func answered(resp *http.Response) *Error {
 			words = append(words, fmt.Sprintf("%s of %s: %s", d.Field, d.Resource, d.Code))
 		}
 	}
-	e.Message = clean(strings.Join(words, "; "), 400)
+	e.Message = untrusted.Line(strings.Join(words, "; "), 400)
 	return e
 }
 
@@ -167,7 +167,7 @@ func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind,
 	if sso := h.Get("X-GitHub-SSO"); sso != "" {
 		hint = "authorise the token for the organisation's single sign-on in your token settings"
 		if _, link, ok := strings.Cut(sso, "url="); ok && strings.HasPrefix(link, "https://") {
-			hint = "authorise the token for the organisation at " + clean(link, 400)
+			hint = "authorise the token for the organisation at " + untrusted.Line(link, 400)
 		}
 		return fault.Auth, "the organisation's single sign-on does not know the token", hint
 	}
@@ -194,7 +194,7 @@ func (c *Client) accessHint(o op, h http.Header) string {
 		where = " on " + o.repo
 	}
 	if scopes, classic := h["X-Oauth-Scopes"]; classic {
-		has := clean(strings.Join(scopes, ", "), 200)
+		has := untrusted.Line(strings.Join(scopes, ", "), 200)
 		if has == "" {
 			has = "none"
 		}
@@ -210,7 +210,7 @@ func (c *Client) accessHint(o op, h http.Header) string {
 // permissions makes "pull_requests=write,contents=read; issues=write" readable:
 // all of a comma's, any of a semicolon's.
 func permissions(header string) string {
-	s := clean(header, 200)
+	s := untrusted.Line(header, 200)
 	return strings.NewReplacer("=", ": ", ",", ", ", "; ", "` or `", "_", " ").Replace(s)
 }
 
@@ -230,24 +230,4 @@ func judgeInvalid(e *Error) (kind fault.Kind, sentence, hint string) {
 // incomplete is a successful answer that lacks what it must hold.
 func incomplete(does string) error {
 	return fault.New(fault.Unavailable, "%s: GitHub's answer is incomplete", does)
-}
-
-// clean makes a service's words fit for one line of a terminal or a comment.
-func clean(s string, most int) string {
-	s = strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return ' '
-	}, s)
-	s = strings.Join(strings.Fields(s), " ")
-	return cut(s, most)
-}
-
-// cut shortens s to at most so many bytes, at the start of a character.
-func cut(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "")
 }

@@ -154,7 +154,7 @@ func TestWhatUsersAreTold(t *testing.T) {
 		{name: "empty", h: answer(409, nil, `{"message":"Git Repository is empty."}`), kind: fault.Conflict, sentence: "empty", hint: "first commit"},
 		{name: "rule", h: answer(422, nil, `{"message":"Repository rule violations found\n\nChanges must be made through a pull request."}`), kind: fault.NotAdmitted, sentence: "a rule", hint: "dayclaude/*"},
 		{name: "request id", h: answer(503, map[string]string{"X-GitHub-Request-Id": "AB:12"}, ``), kind: fault.Unavailable, sentence: "request AB:12"},
-		{name: "control characters", h: answer(422, nil, `{"message":"a\u001b[31mb\u202ec"}`), kind: fault.Failed, sentence: "(422 a [31mb c)"},
+		{name: "control characters", h: answer(422, nil, `{"message":"a\u001b[31mb\u202ec"}`), kind: fault.Failed, sentence: "(422 a[31mbc)"},
 		{name: "teapot", h: answer(418, nil, `{"message":"short and stout"}`), kind: fault.Failed, sentence: "418 short and stout"},
 	}
 	for _, tt := range tests {

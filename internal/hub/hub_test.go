@@ -22,7 +22,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const canary = "ghp_canary0123456789"
+const (
+	canary = "ghp_canary0123456789"
+	agent  = "dayclaude/hub-test"
+)
 
 var shop = run.Repository{ID: 7, Owner: "acme", Name: "shop", DefaultBranch: "main"}
 
@@ -57,7 +60,7 @@ func setup(t *testing.T) (*script, *Client) {
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
 	s.url = srv.URL
-	c, err := New(Config{APIURL: srv.URL, Token: secret.New(canary), HTTP: srv.Client(), UserAgent: "dayclaude/test", Now: s.now})
+	c, err := New(Config{APIURL: srv.URL, Token: secret.New(canary), HTTP: srv.Client(), UserAgent: agent, Now: s.now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +118,10 @@ func inTurn(hs ...http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.UserAgent() != agent { // other tests on this machine try every loopback port
+		http.NotFound(w, r)
+		return
+	}
 	body, _ := io.ReadAll(r.Body)
 	line := r.Method + " " + r.URL.Path
 	s.mu.Lock()

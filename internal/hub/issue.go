@@ -10,6 +10,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // Bounds of a frozen issue. GitHub itself ends a text at 65536 characters.
@@ -46,22 +47,22 @@ func (c *Client) Issue(ctx context.Context, repo run.Repository, number int) (*I
 	home := strings.ToLower("/repos/" + repo.FullName())
 	if i.GetNumber() != number || i.GetRepositoryURL() != "" && !strings.HasSuffix(strings.ToLower(i.GetRepositoryURL()), home) {
 		return nil, fault.New(fault.NotFound, "%s: it was transferred", o.does).
-			WithHint("it is now %s", clean(i.GetHTMLURL(), 400))
+			WithHint("it is now %s", untrusted.Line(i.GetHTMLURL(), 400))
 	}
 	issue := &Issue{
 		Issue: run.Issue{
 			Number: number,
-			Title:  cut(i.GetTitle(), 4<<10),
-			Body:   cut(i.GetBody(), maxText),
-			Author: cut(i.GetUser().GetLogin(), 100),
-			URL:    clean(i.GetHTMLURL(), 400),
+			Title:  untrusted.Head(i.GetTitle(), 4<<10),
+			Body:   untrusted.Head(i.GetBody(), maxText),
+			Author: untrusted.Head(i.GetUser().GetLogin(), 100),
+			URL:    untrusted.Line(i.GetHTMLURL(), 400),
 		},
 		Closed:      i.GetState() == "closed",
 		Locked:      i.GetLocked(),
 		PullRequest: i.IsPullRequest(),
 	}
 	for _, l := range i.Labels[:min(len(i.Labels), maxLabels)] {
-		issue.Labels = append(issue.Labels, cut(l.GetName(), 200))
+		issue.Labels = append(issue.Labels, untrusted.Head(l.GetName(), 200))
 	}
 	if i.GetComments() == 0 {
 		return issue, nil
@@ -90,13 +91,13 @@ func freeze(all []*github.IssueComment) []run.Comment {
 	var kept []run.Comment
 	size := 0
 	for _, c := range slices.Backward(all) {
-		text := cut(c.GetBody(), maxText)
+		text := untrusted.Head(c.GetBody(), maxText)
 		if size += len(text); size > maxCommentBytes || len(kept) == maxComments {
 			break
 		}
 		kept = append(kept, run.Comment{
 			ID:        c.GetID(),
-			Author:    cut(c.GetUser().GetLogin(), 100),
+			Author:    untrusted.Head(c.GetUser().GetLogin(), 100),
 			Body:      text,
 			CreatedAt: c.GetCreatedAt().Time,
 		})

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // PullInput is a pull request to open between two branches of one repository.
@@ -49,7 +50,7 @@ func (c *Client) PullRequest(ctx context.Context, repo run.Repository, in PullIn
 	if err != nil {
 		return Pull{}, err
 	}
-	return Pull{Number: pull.GetNumber(), URL: clean(pull.GetHTMLURL(), 400), Draft: pull.GetDraft()}, nil
+	return Pull{Number: pull.GetNumber(), URL: untrusted.Line(pull.GetHTMLURL(), 400), Draft: pull.GetDraft()}, nil
 }
 
 // findPull returns the open pull request of the branch, or nil.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // The permissions that calls take, as GitHub's token settings name them.
@@ -95,9 +96,9 @@ func (c *Client) webURL(repo run.Repository) (string, error) {
 	u, err := url.Parse(web)
 	switch {
 	case !ok || err != nil || u.User != nil || !strings.HasSuffix(u.Path, "/"):
-		return "", fmt.Errorf("clone URL %q is not of the form https://HOST/%s.git", clean(repo.CloneURL, 200), repo.FullName())
+		return "", fmt.Errorf("clone URL %q is not of the form https://HOST/%s.git", untrusted.Line(repo.CloneURL, 200), repo.FullName())
 	case u.Scheme != c.base.Scheme || u.Host != c.base.Host && "api."+u.Host != c.base.Host:
-		return "", fmt.Errorf("clone URL %q does not belong to the API at %s", clean(repo.CloneURL, 200), c.base.Host)
+		return "", fmt.Errorf("clone URL %q does not belong to the API at %s", untrusted.Line(repo.CloneURL, 200), c.base.Host)
 	}
 	return web, nil
 }
@@ -123,7 +124,7 @@ func (c *Client) Viewer(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if login = user.GetLogin(); login == "" || login != clean(login, 100) {
+	if login = user.GetLogin(); login == "" || login != untrusted.Line(login, 100) {
 		return "", incomplete(o.does)
 	}
 	c.mu.Lock()

