@@ -23,7 +23,7 @@ type Repository struct {
 	// Collaborators are logins with what they may do: "read", "triage",
 	// "write", "maintain" or "admin". The owner may do everything.
 	Collaborators map[string]string
-	SizeKB        int // as GitHub tells it; default: measured once, as GitHub's figure lags too
+	SizeKB        int // as GitHub tells it; default: measured once, as GitHub's figure lags too; 0 if empty
 	Archived      bool
 	NoIssues      bool // issues are disabled
 	NoDrafts      bool // the owner's plan knows no draft pull requests
@@ -103,7 +103,7 @@ func (s *Server) AddRepository(r Repository) error {
 			return err
 		}
 	}
-	if made.SizeKB == 0 {
+	if made.SizeKB == 0 && r.Files != nil {
 		if made.SizeKB, err = made.git.sizeKB(); err != nil {
 			return err
 		}
