@@ -397,6 +397,21 @@ func TestStandInRefusals(t *testing.T) {
 	}
 }
 
+func TestStandInEmptyRepository(t *testing.T) {
+	t.Parallel()
+	s := startStandIn(t, github.Repository{})
+	c := s.as(t, robin())
+	r, err := c.Repository(t.Context(), "acme", "shop")
+	if err != nil || !r.Empty {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+	_, err = s.Commit(t.Context(), "acme/shop", "main", "first", shopFiles)
+	must(t, err)
+	if r, err := c.Repository(t.Context(), "acme", "shop"); err != nil || r.Empty {
+		t.Fatalf("got %+v, %v", r, err)
+	}
+}
+
 func TestStandInLimits(t *testing.T) {
 	t.Parallel()
 	s := startStandIn(t, github.Repository{Files: shopFiles})
