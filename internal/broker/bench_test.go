@@ -66,7 +66,9 @@ func bench(b *testing.B, url string, body string) {
 func benchUpstream(b *testing.B) *httptest.Server {
 	b.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		io.Copy(io.Discard, r.Body)
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			b.Error(err)
+		}
 		streamed(10, 10)(w, r)
 	}))
 	b.Cleanup(s.Close)

@@ -162,7 +162,7 @@ func (b *Broker) Exhausted() error {
 // that means another thing upstream.
 func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// Also for a refused request, whose body net/http reads before it answers.
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.upload)) // an error means a reader without deadlines
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(b.upload)) // fails only where there are no deadlines
 	path := r.URL.EscapedPath()
 	rest, isGit := strings.CutPrefix(path, "/git/")
 	switch {
@@ -183,7 +183,7 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // arrived is called when a request's body was read: net/http takes a reading
 // deadline that passes later for the caller's going away.
-func arrived(w http.ResponseWriter) { http.NewResponseController(w).SetReadDeadline(time.Time{}) }
+func arrived(w http.ResponseWriter) { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }
 
 // logRefusal logs the first refusals; a hostile caller must not fill the log.
 func (b *Broker) logRefusal(r *http.Request, status int, reason string) {
@@ -253,7 +253,7 @@ func (b *Broker) exchange(cancel context.CancelFunc, req *http.Request) (*http.R
 // read. It gives up when either side is silent for too long.
 func (b *Broker) relay(w http.ResponseWriter, body io.Reader, cancel context.CancelFunc, taps ...io.Writer) error {
 	rc := http.NewResponseController(w)
-	defer rc.SetWriteDeadline(time.Time{}) // the connection may serve further requests
+	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // the connection may serve further requests
 	silent := time.AfterFunc(b.idle, cancel)
 	defer silent.Stop()
 	out := io.MultiWriter(append(taps, w)...)
@@ -265,7 +265,7 @@ func (b *Broker) relay(w http.ResponseWriter, body io.Reader, cancel context.Can
 		n, err := body.Read(buf)
 		silent.Reset(b.idle)
 		if n > 0 {
-			rc.SetWriteDeadline(time.Now().Add(b.idle)) // an error means a writer without deadlines
+			_ = rc.SetWriteDeadline(time.Now().Add(b.idle)) // fails only where there are no deadlines
 			if _, err := out.Write(buf[:n]); err != nil {
 				return err
 			}
@@ -273,7 +273,7 @@ func (b *Broker) relay(w http.ResponseWriter, body io.Reader, cancel context.Can
 				return err
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

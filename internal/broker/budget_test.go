@@ -100,7 +100,9 @@ func TestMeter(t *testing.T) {
 		`{"type":"message","usage":{"input_tokens":3,"iterations":[{"type":"x"}]},"other":[]}`: true,
 	} {
 		m := &meter{}
-		io.WriteString(m, in)
+		if _, err := io.WriteString(m, in); err != nil {
+			t.Fatal(err)
+		}
 		if m.end(); m.done != done || done && m.usage.Input != 3 {
 			t.Errorf("%.60s: %+v", in, m)
 		}
@@ -112,7 +114,9 @@ func FuzzMeter(f *testing.F) {
 	f.Add([]byte(`{"type":"message","usage":{"output_tokens":1e99}}`), false)
 	f.Fuzz(func(t *testing.T, in []byte, stream bool) {
 		m := &meter{stream: stream}
-		m.Write(in)
+		if n, err := m.Write(in); n != len(in) || err != nil {
+			t.Fatal(n, err)
+		}
 		m.end()
 		u := m.charge(&call{maxTokens: 10}, 20, time.Second)
 		if u != u.bounded() || !m.done && u.Output < 10 {
@@ -197,7 +201,9 @@ func TestSharedBudget(t *testing.T) {
 				var got struct {
 					MaxTokens int `json:"max_tokens"`
 				}
-				json.NewDecoder(r.Body).Decode(&got)
+				if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+					t.Error(err)
+				}
 				whole(1, min(output, got.MaxTokens))(w, r)
 			})
 			var reports []run.Cost // OnUsage is never called by two calls at once

@@ -13,15 +13,16 @@ import (
 	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
-// claude runs the real Claude Code against a broker; it returns its events.
-func claude(t *testing.T, url string) string {
+// claude runs the real Claude Code against a broker, with a dummy credential
+// in an environment variable; it returns its events.
+func claude(t *testing.T, url, model, credential string) string {
 	t.Helper()
 	home := t.TempDir()
 	cmd := exec.CommandContext(t.Context(), testenv.Claude(t), "-p", "--output-format", "stream-json", "--verbose",
-		"--dangerously-skip-permissions", "--setting-sources", "", "--strict-mcp-config", "--tools", "Bash,Read", "--model", "claude-opus-5")
+		"--dangerously-skip-permissions", "--setting-sources", "", "--strict-mcp-config", "--tools", "Bash,Read", "--model", model)
 	cmd.Dir = home
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + home, "IS_SANDBOX=1", "ANTHROPIC_BASE_URL=" + url + "/anthropic",
-		"ANTHROPIC_AUTH_TOKEN=dummy", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "CLAUDE_CODE_MAX_RETRIES=1"}
+		credential, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "CLAUDE_CODE_MAX_RETRIES=1"}
 	cmd.Stdin = strings.NewReader("go on")
 	out, _ := cmd.CombinedOutput() // the events say how it ended
 	if strings.Contains(string(out), "CANARY") {
@@ -33,7 +34,7 @@ func claude(t *testing.T, url string) string {
 // tool answers with a call of a tool.
 func tool(w http.ResponseWriter, name, input string) {
 	w.Header().Set("Content-Type", "text/event-stream")
-	quoted, _ := json.Marshal(input)
+	quoted, _ := json.Marshal(input) // a string always has an encoding
 	event(w, "message_start", `,"message":{"id":"msg_1","type":"message","role":"assistant","model":"claude-opus-5","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":1000,"output_tokens":1}}`)
 	event(w, "content_block_start", fmt.Sprintf(`,"index":0,"content_block":{"type":"tool_use","id":"toolu_%s","name":%q,"input":{}}`, name, name))
 	event(w, "content_block_delta", fmt.Sprintf(`,"index":0,"delta":{"type":"input_json_delta","partial_json":%s}`, quoted))
@@ -55,8 +56,20 @@ func answer(w http.ResponseWriter) {
 
 // TestClaudeCode: a conversation with tools, one of which reads an image,
 // goes through the broker as Claude Code holds it, and the key stays outside.
+// What Claude Code sends differs by model and kind of credential.
 func TestClaudeCode(t *testing.T) {
 	t.Parallel()
+	for model, credential := range map[string]string{
+		"claude-opus-5-5":           "ANTHROPIC_AUTH_TOKEN=dummy",
+		"claude-opus-5":             "ANTHROPIC_AUTH_TOKEN=dummy",
+		"claude-sonnet-5-5":         "CLAUDE_CODE_OAUTH_TOKEN=dummy",
+		"claude-haiku-4-5-20251001": "CLAUDE_CODE_OAUTH_TOKEN=dummy",
+	} {
+		t.Run(model, func(t *testing.T) { testClaudeCode(t, model, credential) })
+	}
+}
+
+func testClaudeCode(t *testing.T, model, credential string) {
 	picture := filepath.Join(t.TempDir(), "dot.png")
 	const dot = "\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00\x1f\x15\xc4\x89\x00\x00\x00\rIDATx\xdacd\xf8\xcfP\x0f\x00\x03\x86\x01\x80Z4}k\x00\x00\x00\x00IEND\xaeB`\x82"
 	if err := os.WriteFile(picture, []byte(dot), 0o644); err != nil {
@@ -64,7 +77,9 @@ func TestClaudeCode(t *testing.T) {
 	}
 	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		var got struct{ Messages []json.RawMessage }
-		json.NewDecoder(r.Body).Decode(&got)
+		if err := json.NewDecoder(r.Body).Decode(&got); err != nil {
+			t.Error(err)
+		}
 		conversation := fmt.Sprintf("%s", got.Messages)
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/count_tokens"):
@@ -77,8 +92,8 @@ func TestClaudeCode(t *testing.T) {
 			answer(w)
 		}
 	})
-	b := serve(t, Config{Anthropic: up.URL, Models: []string{"claude-opus-5"}, MaxCostUSD: 1})
-	out := claude(t, b.url)
+	b := serve(t, Config{Anthropic: up.URL, Models: []string{model}, MaxCostUSD: 1})
+	out := claude(t, b.url, model, credential)
 	if !strings.Contains(out, `"result":"all done here"`) {
 		t.Errorf("Claude Code did not get through:\n%s\n%s", out, b.log)
 	}
@@ -105,7 +120,7 @@ func TestClaudeCodeStopsAtTheLimit(t *testing.T) {
 	t.Parallel()
 	up := newUpstream(t, whole(30000, 1))
 	b := serve(t, Config{Anthropic: up.URL, Models: []string{"claude-opus-5"}, MaxCostUSD: 0.1})
-	out := claude(t, b.url)
+	out := claude(t, b.url, "claude-opus-5", "ANTHROPIC_AUTH_TOKEN=dummy")
 	if !strings.Contains(out, "cost limit of $0.10 is reached") || !strings.Contains(out, `"is_error":true`) {
 		t.Errorf("Claude Code says:\n%s", out)
 	}

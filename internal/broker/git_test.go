@@ -119,7 +119,7 @@ func TestGitUpstreamAnswers(t *testing.T) {
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/demo/new.git", http.StatusMovedPermanently)
 		}, 502, "has moved"},
-		"page": {func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("<html>CANARY")) }, 502, "answered 200 instead of git's data"},
+		"page": {func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "<html>CANARY") }, 502, "answered 200 instead of git's data"},
 		"limit": {func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Retry-After", "9")
 			w.WriteHeader(http.StatusTooManyRequests)

@@ -55,7 +55,7 @@ func (b *Broker) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	b.logRefusal(r, refused.status, err.Error())
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(refused.status)
-	w.Write(refused.body())
+	_, _ = w.Write(refused.body()) // to a caller who may have gone
 }
 
 // body is the refusal as the API writes errors.

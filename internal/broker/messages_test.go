@@ -119,7 +119,7 @@ func TestRefusesPaths(t *testing.T) {
 	} {
 		t.Run(tt.line, func(t *testing.T) {
 			t.Parallel()
-			conn, err := net.Dial("tcp", address)
+			conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -271,12 +271,12 @@ func TestFlushes(t *testing.T) {
 		w.Header().Set("Content-Type", "text/event-stream")
 		for range 3 {
 			event(w, "ping", ``)
-			http.NewResponseController(w).Flush()
+			flush(w)
 			<-next
 		}
 	})
 	b := serve(t, Config{Anthropic: up.URL})
-	resp, err := http.Post(b.url+"/anthropic/v1/messages", "", strings.NewReader(requestBody(`"stream":true`)))
+	resp, err := b.open(t, requestBody(`"stream":true`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -316,13 +316,13 @@ func TestCut(t *testing.T) {
 				if tt.events != nil {
 					w.Header().Set("Content-Type", "text/event-stream")
 					tt.events(w)
-					http.NewResponseController(w).Flush()
+					flush(w)
 				}
 				panic(http.ErrAbortHandler)
 			})
 			now := time.Now()
 			b := serve(t, Config{Anthropic: up.URL, Now: func() time.Time { return now }})
-			resp, err := http.Post(b.url+"/anthropic/v1/messages", "", strings.NewReader(requestBody(`"stream":true`)))
+			resp, err := b.open(t, requestBody(`"stream":true`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -346,13 +346,13 @@ func TestSilentUpstream(t *testing.T) {
 		up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 			if head {
 				w.WriteHeader(http.StatusOK)
-				http.NewResponseController(w).Flush()
+				flush(w)
 			}
 			<-r.Context().Done()
 		})
 		b := serve(t, Config{Anthropic: up.URL})
 		b.idle = 50 * time.Millisecond
-		resp, err := http.Post(b.url+"/anthropic/v1/messages", "", strings.NewReader(requestBody(``)))
+		resp, err := b.open(t, requestBody(``))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -386,7 +386,7 @@ func TestSlowCaller(t *testing.T) {
 		{"/anthropic/v1/messages", "400 Bad Request", len(body) + 1},
 		{"/anthropic/v1/messages", "200 OK", len(body)},
 	} {
-		conn, err := net.Dial("tcp", strings.TrimPrefix(b.url, "http://"))
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(b.url, "http://"))
 		if err != nil {
 			t.Fatal(err)
 		}

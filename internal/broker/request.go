@@ -48,6 +48,7 @@ var (
 		"thinking", "metadata", "context_management", "output_config", "output_format", "cache_control",
 		"stop_sequences", "temperature", "top_k", "top_p"}
 	countFields   = []string{"model", "messages", "system", "tools", "tool_choice", "thinking", "context_management", "output_config", "cache_control"}
+	turnFields    = []string{"role", "content", "clear_at", "output_config"} // of one message
 	droppedFields = []string{"speed", "service_tier", "inference_geo", "fallbacks", "fallback_credit_token", "diagnostics", "safeguards"}
 	toolFields    = []string{"type", "name", "description", "input_schema", "cache_control", "defer_loading", "strict", "input_examples", "eager_input_streaming"}
 )
@@ -149,14 +150,17 @@ func (c *call) checkMessages() error {
 		return invalid("messages is not a list")
 	}
 	for _, m := range messages.items {
-		content := m.get("content")
+		content, config := m.get("content"), m.get("output_config")
 		if content == nil {
 			return invalid("a message has no content")
 		}
 		for _, f := range m.fields {
-			if !slices.Contains([]string{"role", "content", "clear_at"}, f.key) {
+			if !slices.Contains(turnFields, f.key) {
 				return forbidden("dayclaude does not forward a message's field %.40q", f.key)
 			}
+		}
+		if config != nil && len(config.only([]string{"effort"}).fields) != len(config.fields) {
+			return forbidden("dayclaude forwards only the effort in a message's output_config")
 		}
 		if err := c.checkContent(*content, blockKinds); err != nil {
 			return err

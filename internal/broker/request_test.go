@@ -43,6 +43,8 @@ func TestCheckCall(t *testing.T) {
 		"document of text":        {content(`{"type":"document","source":{"type":"content","content":[{"type":"text","text":"x"}]}}`), ok},
 		"URL in a tool's input":   {content(`{"type":"tool_use","id":"t","name":"x","input":{"type":"image","source":{"type":"url"}}}`), ok},
 		"change of tools":         {content(`{"type":"tool_addition","tool":{"type":"tool_definition","definition":{"name":"x","input_schema":{}}}},{"type":"tool_removal","tool":{"type":"tool_reference","name":"x"}}`), ok},
+		"effort of a turn":        {`{"model":"m","max_tokens":1,"messages":[{"role":"system","content":[],"output_config":{"effort":"low"}}]}`, ok},
+		"format of a turn":        {`{"model":"m","max_tokens":1,"messages":[{"role":"system","content":[],"output_config":{"format":{}}}]}`, no},
 		"not an object":           {`[1]`, bad},
 		"no messages":             {`{"model":"claude-sonnet-5","max_tokens":1}`, bad},
 		"no max_tokens":           {`{"model":"claude-sonnet-5","messages":[]}`, bad},

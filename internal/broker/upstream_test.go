@@ -147,6 +147,19 @@ func (s *served) post(t testing.TB, body string, header ...string) (int, http.He
 	return do(t, http.MethodPost, s.url+"/anthropic/v1/messages?beta=true", body, header...)
 }
 
+// open calls the API and leaves the answer to be read.
+func (s *served) open(t testing.TB, body string) (*http.Response, error) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.url+"/anthropic/v1/messages", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.DefaultClient.Do(req)
+}
+
+// flush sends what was written so far.
+func flush(w http.ResponseWriter) { _ = http.NewResponseController(w).Flush() }
+
 // event writes a server-sent event.
 func event(w io.Writer, kind, fields string) {
 	fmt.Fprintf(w, "event: %s\ndata: {\"type\":%q%s}\n\n", kind, kind, fields)
