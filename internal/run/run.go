@@ -63,14 +63,15 @@ type Options struct {
 // Frozen is what the run works on, as it was when it was triggered: edits
 // made later do not reach Claude.
 type Frozen struct {
-	Repository    Repository `json:"repository"`
-	Issue         Issue      `json:"issue"`
-	Base          string     `json:"base"`        // branch the pull request goes to
-	BaseCommit    string     `json:"base_commit"` // commit Claude starts from: 40 hex digits
-	Actor         string     `json:"actor"`       // who asked for the run
-	Settings      []byte     `json:"settings,omitempty"`
-	SettingsFound bool       `json:"settings_found"`
-	At            time.Time  `json:"at"`
+	Repository Repository `json:"repository"`
+	Issue      Issue      `json:"issue"`
+	WebURL     string     `json:"web_url"`               // what clone URLs begin with: https://github.com/
+	Base       string     `json:"base"`                  // branch the pull request goes to
+	BaseCommit string     `json:"base_commit"`           // commit Claude starts from: 40 hex digits
+	BranchHead string     `json:"branch_head,omitempty"` // of the thread's branch; "" while there is none
+	Actor      string     `json:"actor"`                 // who asked for the run
+	Settings   []byte     `json:"settings,omitempty"`    // .github/dayclaude.yml, as it stands on the default branch
+	At         time.Time  `json:"at"`
 }
 
 // Repository is what a run needs to know of one.
@@ -151,19 +152,21 @@ func ProblemOf(err error) Problem {
 
 // Outcome is how a run ended. It is stored before anything announces it.
 type Outcome struct {
-	State        State   `json:"state"` // the final state that follows Settling
-	Problem      Problem `json:"problem,omitzero"`
-	FilesChanged int     `json:"files_changed"`
-	Title        string  `json:"title,omitempty"` // of the pull request
-	Body         string  `json:"body,omitempty"`  // Claude's words, cleaned
-	PatchFile    string  `json:"patch_file,omitempty"`
-	PullRequest  int     `json:"pull_request,omitempty"`
-	URL          string  `json:"url,omitempty"` // of the pull request
+	State        State    `json:"state"` // the final state that follows Settling
+	Problem      Problem  `json:"problem,omitzero"`
+	Findings     []string `json:"findings,omitempty"` // what the gate refused, a line each
+	FilesChanged int      `json:"files_changed"`
+	Title        string   `json:"title,omitempty"` // of the pull request
+	Body         string   `json:"body,omitempty"`  // Claude's words, cleaned
+	PatchFile    string   `json:"patch_file,omitempty"`
+	PullRequest  int      `json:"pull_request,omitempty"`
+	URL          string   `json:"url,omitempty"` // of the pull request
 }
 
 // Cost is what a run used and what that comes to.
 type Cost struct {
 	USD              float64 `json:"usd"`           // tokens and sandbox together
+	ModelUSD         float64 `json:"model_usd"`     // tokens alone
 	InputTokens      int64   `json:"input_tokens"`  // all of them, cached or not
 	OutputTokens     int64   `json:"output_tokens"` //
 	CacheReadTokens  int64   `json:"cache_read_tokens,omitempty"`

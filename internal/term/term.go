@@ -33,7 +33,7 @@ type Streams struct {
 func System(env func(string) string) Streams {
 	s := Streams{Out: os.Stdout, Err: os.Stderr, Plain: env("NO_COLOR") != ""}
 	fd := int(os.Stderr.Fd())
-	if env("TERM") != "dumb" && term.IsTerminal(fd) {
+	if env("TERM") != "dumb" && IsTerminal(os.Stderr) {
 		s.Size = func() (int, int) {
 			w, h, err := term.GetSize(fd)
 			if err != nil || w < 1 || h < 1 {
@@ -44,6 +44,9 @@ func System(env func(string) string) Streams {
 	}
 	return s
 }
+
+// IsTerminal reports whether a file is a terminal.
+func IsTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // Terminal reports whether Err is one.
 func (s Streams) Terminal() bool { return s.Size != nil }

@@ -1,0 +1,63 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os/exec"
+	"path/filepath"
+
+	"github.com/dayclaude/dayclaude/internal/config"
+	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona/docker"
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+// The engines of the embedded Daytona.
+const (
+	engineDocker  = "docker"
+	engineProcess = "process"
+)
+
+// local says which embedded Daytona is wanted. Its sandboxes are kept apart by
+// space: the servers of two runs at once know nothing of each other's.
+type local struct {
+	space     string
+	temporary bool // its sandboxes are removed when it is closed
+}
+
+// localDaytona starts the embedded Daytona. Its one snapshot is the settings':
+// with Docker the image of that name.
+func (a *app) localDaytona(ctx context.Context, s *config.Settings, l local, log *slog.Logger) (*devstack.Server, error) {
+	engine, err := a.localEngine(ctx, s, l.space, log)
+	if err != nil {
+		return nil, err
+	}
+	server, err := devstack.New(devstack.Options{
+		Engine:        engine,
+		Snapshots:     []devstack.Snapshot{{Name: s.Snapshot, CPU: 2, Memory: 4, Disk: 10}},
+		Log:           log,
+		RemoveOnClose: l.temporary,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return server, server.Start(ctx)
+}
+
+func (a *app) localEngine(ctx context.Context, s *config.Settings, space string, log *slog.Logger) (devstack.Engine, error) {
+	if s.LocalEngine == engineDocker {
+		return docker.New(ctx, docker.Options{Namespace: space})
+	}
+	claude, err := exec.LookPath("claude")
+	if err != nil {
+		return nil, fault.New(fault.Sandbox, "the process engine needs Claude Code: %w", err).
+			WithHint("put `claude` on the PATH, or use the docker engine")
+	}
+	// Claude Code's own launcher is a link to the binary.
+	if claude, err = filepath.EvalSymlinks(claude); err != nil {
+		return nil, fmt.Errorf("find Claude Code: %w", err)
+	}
+	return process.New(process.Options{Root: filepath.Join(config.CacheDir(a.env), "sandboxes", space), Tools: []string{claude}, Log: log})
+}

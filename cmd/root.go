@@ -1,0 +1,128 @@
+// Package cmd is the command line. Each command is an options struct, a
+// constructor that parses flags into it, and a run function; this package is
+// also the one place where the parts are wired together.
+package cmd
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/term"
+)
+
+// Version is set by the release build.
+var Version = "0.0.0-dev"
+
+// app is what every command is given.
+type app struct {
+	streams term.Streams
+	env     func(string) string
+}
+
+// Main runs the command line and returns the process's exit code.
+func Main() int {
+	a := &app{streams: term.System(os.Getenv), env: os.Getenv}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal meets the default again: it ends the process at once.
+	context.AfterFunc(ctx, stop)
+	return a.run(ctx, os.Args[1:])
+}
+
+// run executes one command line and prints its error, once.
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.newRoot()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	var told *toldError
+	if err != nil && !errors.As(err, &told) {
+		a.printError(err, slices.Contains(args, "--json"))
+	}
+	return fault.ExitCode(err)
+}
+
+// toldError is an error that the command has shown by itself.
+type toldError struct{ error }
+
+func (t *toldError) Unwrap() error { return t.error }
+
+func (a *app) printError(err error, asJSON bool) {
+	hint := fault.HintOf(err)
+	if asJSON {
+		writeJSON(a.streams.Err, map[string]string{"error": err.Error(), "kind": string(fault.KindOf(err)), "hint": hint})
+		return
+	}
+	fmt.Fprintln(a.streams.Err, "dayclaude:", err)
+	if hint != "" {
+		fmt.Fprintln(a.streams.Err, "hint:", hint)
+	}
+}
+
+func writeJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func (a *app) newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "dayclaude",
+		Short: "Turn GitHub issues into pull requests",
+		Long: `dayclaude turns GitHub issues into pull requests: it makes a Daytona sandbox,
+runs Claude Code in it on the repository, and publishes what comes out.
+
+Try it without any account: dayclaude demo`,
+		Version:       Version,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	root.SetOut(a.streams.Out)
+	root.SetErr(a.streams.Err)
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(
+		newRunIssue(a, a.runIssue),
+		newRuns(a),
+		newDemo(a, a.demo),
+	)
+	usageErrors(root)
+	return root
+}
+
+// usageErrors makes every error that comes before a command's own work one of
+// kind Usage: wrong flags, wrong counts of arguments, unknown commands.
+func usageErrors(c *cobra.Command) {
+	see := func(c *cobra.Command, err error) error {
+		return fault.New(fault.Usage, "%w", err).WithHint("`%s --help` shows how it is used", c.CommandPath())
+	}
+	c.SetFlagErrorFunc(see)
+	if c.HasSubCommands() && c.Args == nil {
+		c.Args = cobra.NoArgs
+		c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	}
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if c.HasSubCommands() && len(args) > 0 {
+				return see(c, fmt.Errorf("%s has no command %q", c.CommandPath(), args[0]))
+			}
+			if err := check(c, args); err != nil {
+				return see(c, err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}

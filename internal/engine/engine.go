@@ -1,0 +1,182 @@
+// Package engine drives a run from the issue to the pull request. Each state
+// that is not final has one step; a step looks before it acts and finds what
+// an earlier attempt made, so that every one of them can run twice. A state
+// is stored before anything announces it.
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/dayclaude/dayclaude/internal/broker"
+	"github.com/dayclaude/dayclaude/internal/daytona"
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/hub"
+	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/secret"
+	"github.com/dayclaude/dayclaude/internal/store"
+)
+
+// Config is what an engine works with. All of it is required.
+type Config struct {
+	Store   *store.Store
+	Hub     *hub.Client
+	Daytona *daytona.Client
+
+	AnthropicURL string            // where model calls go
+	Credential   broker.Credential // and what they are paid with
+	GitToken     secret.String     // reads the repositories that a sandbox may fetch
+
+	// Sandboxd returns the Linux binary that goes into a sandbox without one.
+	Sandboxd func(goarch string) ([]byte, error)
+	Redactor *secret.Redactor // knows every secret above
+	Dir      string           // what runs leave behind: patches, transcripts
+
+	Owner string                  // of leases: this process
+	Dead  func(owner string) bool // the process that took a lease under this name is gone
+
+	Version      string        // of dayclaude
+	ArchiveAfter time.Duration // a stopped sandbox is archived
+	DeleteAfter  time.Duration // and deleted
+	Now          func() time.Time
+	Log          *slog.Logger
+}
+
+// Engine drives runs. It is safe for concurrent use.
+type Engine struct{ Config }
+
+// New makes an engine.
+func New(cfg Config) *Engine { return &Engine{cfg} }
+
+// Request asks for a run.
+type Request struct {
+	Ref     run.Ref
+	Options run.Options
+	New     bool            // begin the issue's next generation: another sandbox, branch and session
+	Observe func(run.Entry) // told of every entry, in order; may be nil
+}
+
+// Report is what a run came to.
+type Report struct {
+	Thread *run.Thread
+	Run    *run.Run
+}
+
+const (
+	leaseTTL   = 20 * time.Second
+	leaseRenew = 5 * time.Second
+)
+
+// Run does what is asked, or goes on with the run of that issue that an
+// earlier process left unfinished. The report is nil only if no run was begun;
+// the error is the run's own problem, or why none was begun.
+func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
+	repo, err := e.Hub.Repository(ctx, req.Ref.Owner, req.Ref.Repo)
+	if err != nil {
+		return nil, err
+	}
+	issue, err := e.Hub.Issue(ctx, repo.Repository, req.Ref.Number)
+	if err != nil {
+		return nil, err
+	}
+	if err := admit(repo, issue, req.Options); err != nil {
+		return nil, err
+	}
+	t, err := e.thread(ctx, repo, issue, req.New)
+	if err != nil {
+		return nil, err
+	}
+
+	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
+	if held := (*store.Held)(nil); errors.As(err, &held) {
+		return nil, fault.New(fault.Conflict, "%s: %w", t.Ref, held).
+			WithHint("`dayclaude runs list` shows the run; wait for it, or stop that process")
+	} else if err != nil {
+		return nil, err
+	}
+	r, err := e.begin(ctx, lease, t, req.Options)
+	if err != nil {
+		return nil, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
+	}
+	d := &drive{Engine: e, lease: lease, thread: t, run: r, repo: repo, issue: issue, observe: req.Observe}
+	err = d.drive(ctx)
+	return &Report{Thread: t, Run: r}, err
+}
+
+// admit says whether a run on the issue may begin at all.
+func admit(repo *hub.Repository, issue *hub.Issue, o run.Options) error {
+	refuse := func(hint, format string, args ...any) error {
+		return fault.New(fault.NotAdmitted, format, args...).WithHint("%s", hint)
+	}
+	name := repo.FullName()
+	switch {
+	case issue.PullRequest:
+		return refuse("give the number of an issue", "%s#%d is a pull request", name, issue.Number)
+	case repo.Archived:
+		return refuse("unarchive it on GitHub first", "%s is archived", name)
+	case repo.Empty:
+		return refuse("push a first commit", "%s has no commit yet", name)
+	case issue.Closed:
+		return refuse("reopen it on GitHub first", "%s#%d is closed", name, issue.Number)
+	case !repo.Pull:
+		return refuse("ask for read access", "this GitHub user can't read %s", name)
+	case o.DryRun:
+		return nil
+	case !repo.Push:
+		return refuse("ask for write access, or use --dry-run to get the patch only", "this GitHub user can't push to %s", name)
+	case issue.Locked:
+		return refuse("unlock it on GitHub, or use --dry-run", "the conversation of %s#%d is locked, so nothing could be said on it", name, issue.Number)
+	}
+	return nil
+}
+
+// thread returns the issue's thread, or begins one: the first, or with fresh
+// the next generation. A generation whose branch is on GitHub already, made by
+// a host that we know nothing of, is passed over.
+func (e *Engine) thread(ctx context.Context, repo *hub.Repository, issue *hub.Issue, fresh bool) (*run.Thread, error) {
+	ref := run.Ref{Owner: repo.Owner, Repo: repo.Name, Number: issue.Number}
+	t, err := e.Store.Thread(ctx, repo.ID, issue.Number)
+	generation := 1
+	switch {
+	case err == nil && !fresh:
+		t.Ref = ref
+		return t, nil
+	case err == nil:
+		generation = t.Generation + 1
+	case !errors.Is(err, store.ErrNotFound):
+		return nil, err
+	}
+	for {
+		_, err := e.Hub.Head(ctx, repo.Repository, run.BranchName(issue.Number, generation, issue.Title))
+		if fault.KindOf(err) == fault.NotFound {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		if generation++; generation > 100 {
+			return nil, fault.New(fault.Conflict, "%s has a hundred branches of %s already", repo.FullName(), ref).
+				WithHint("delete the old dayclaude/issue-%d branches", issue.Number)
+		}
+	}
+	t = &run.Thread{
+		ID: run.NewID("t"), RepositoryID: repo.ID, Ref: ref, Generation: generation,
+		Branch: run.BranchName(issue.Number, generation, issue.Title), SessionID: uuid.NewString(),
+	}
+	return t, e.Store.CreateThread(ctx, t)
+}
+
+// begin returns the thread's unfinished run, else a new one.
+func (e *Engine) begin(ctx context.Context, l store.Lease, t *run.Thread, o run.Options) (*run.Run, error) {
+	r, err := e.Store.Latest(ctx, t.ID)
+	if err == nil && !r.State.Final() {
+		return r, nil
+	} else if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	r = &run.Run{ID: run.NewID("r"), ThreadID: t.ID, Options: o}
+	return r, e.Store.CreateRun(ctx, l, r)
+}

@@ -1,0 +1,87 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/dayclaude/dayclaude/internal/config"
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/report"
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+// freeze fixes what the run works on, and then says on the issue that the work
+// has begun. What is frozen once stays, also for the process that goes on.
+func (d *drive) freeze(ctx context.Context) (run.State, error) {
+	d.say(run.Began, "reading %s", d.thread.Ref)
+	if d.run.Frozen == nil {
+		frozen, err := d.look(ctx)
+		if err != nil {
+			return "", err
+		}
+		if err := d.save(func() { d.run.Frozen = frozen }); err != nil {
+			return "", err
+		}
+	}
+	if err := d.loadSettings(); err != nil {
+		return "", err
+	}
+	if err := d.comment(ctx, report.Working(*d.thread, *d.run)); err != nil {
+		return "", err
+	}
+	return run.Provisioning, nil
+}
+
+// look reads what is to be frozen.
+func (d *drive) look(ctx context.Context) (*run.Frozen, error) {
+	repo := d.repo.Repository
+	f := &run.Frozen{Repository: repo, Issue: d.issue.Issue, WebURL: d.repo.WebURL, Base: d.run.Options.Base, At: d.Now().UTC()}
+	var err error
+	if f.Actor, err = d.Hub.Viewer(ctx); err != nil {
+		return nil, err
+	}
+	if f.Base == "" {
+		f.Base = repo.DefaultBranch
+	}
+	// A follow-up stands on what the runs before it pushed.
+	f.BranchHead, err = d.Hub.Head(ctx, repo, d.thread.Branch)
+	if err != nil && fault.KindOf(err) != fault.NotFound {
+		return nil, err
+	}
+	if f.BaseCommit = f.BranchHead; f.BaseCommit == "" {
+		if f.BaseCommit, err = d.Hub.Head(ctx, repo, f.Base); err != nil {
+			return nil, err
+		}
+	}
+	f.Settings, _, err = d.Hub.File(ctx, repo, repo.DefaultBranch, config.RepositoryFile)
+	return f, err
+}
+
+// loadSettings reads the frozen settings and lowers the run's limits to the
+// repository's.
+func (d *drive) loadSettings() error {
+	if d.settings != nil {
+		return nil
+	}
+	settings, err := config.ParseRepository(d.run.Frozen.Settings)
+	if err != nil {
+		return err
+	}
+	return d.save(func() {
+		d.settings = settings
+		d.run.Options = settings.Limits.Lower(d.run.Options)
+	})
+}
+
+// comment makes the thread's comment on the issue say body. A dry run says
+// nothing.
+func (d *drive) comment(ctx context.Context, body string) error {
+	if d.run.Options.DryRun {
+		return nil
+	}
+	f := d.run.Frozen
+	id, _, err := d.Hub.Comment(ctx, f.Repository, f.Issue.Number, d.thread.CommentID, report.Marker(*d.thread), d.Redactor.Redact(body))
+	if err != nil || id == d.thread.CommentID {
+		return err
+	}
+	return d.save(func() { d.thread.CommentID = id })
+}

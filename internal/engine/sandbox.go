@@ -1,0 +1,299 @@
+package engine
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"maps"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/config"
+	"github.com/dayclaude/dayclaude/internal/daytona"
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
+	"github.com/dayclaude/dayclaude/internal/sandboxd/client"
+	"github.com/dayclaude/dayclaude/internal/secret"
+)
+
+// Labels of a sandbox. Clean-up touches only its own store's.
+const (
+	LabelStore  = "dayclaude/store"
+	LabelThread = "dayclaude/thread"
+	LabelIssue  = "dayclaude/issue"
+)
+
+// idleMinutes is the dead man's switch: a sandbox whose host is gone stops.
+const idleMinutes = 15
+
+// provision finds the thread's sandbox and starts it, or makes it.
+func (d *drive) provision(ctx context.Context) (run.State, error) {
+	if err := d.ready(ctx); err != nil {
+		return "", err
+	}
+	return run.Connecting, nil
+}
+
+// ready makes sure that the sandbox runs.
+func (d *drive) ready(ctx context.Context) error {
+	if d.sandbox != nil {
+		return nil
+	}
+	if err := d.loadSettings(); err != nil {
+		return err
+	}
+	name := run.SandboxName(d.thread.RepositoryID, d.thread.Ref.Number, d.thread.Generation)
+	sb, err := d.Daytona.Get(ctx, name)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		d.say(run.Began, "making sandbox %s", name)
+		sb, err = d.create(ctx, name)
+	case err != nil:
+	case sb.Labels[LabelStore] != d.Store.ID():
+		err = fault.New(fault.Conflict, "the sandbox %s belongs to another store: another machine works on %s", name, d.thread.Ref).
+			WithHint("wait for that machine, or begin anew beside it with --new")
+	case sb.State == daytona.Errored || sb.State == daytona.BuildFailed:
+		d.say(run.Began, "replacing sandbox %s, which broke", name)
+		if err = d.Daytona.Delete(ctx, sb.ID); err == nil {
+			sb, err = d.create(ctx, name)
+		}
+	default:
+		d.say(run.Began, "starting sandbox %s", name)
+	}
+	if err != nil {
+		return err
+	}
+	if err := d.save(func() { d.thread.SandboxID = sb.ID }); err != nil {
+		return err
+	}
+	if sb.State != daytona.Started {
+		if err := d.start(ctx, sb); err != nil {
+			return err
+		}
+		if sb, err = d.Daytona.Get(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	if err := d.holdNetwork(sb); err != nil {
+		return err
+	}
+	d.sandbox = sb
+	return nil
+}
+
+// start brings a sandbox that is at rest, or on its way, to started.
+func (d *drive) start(ctx context.Context, sb *daytona.Sandbox) error {
+	if sb.State == daytona.Stopping || sb.State == daytona.Archiving {
+		at, err := d.Daytona.Wait(ctx, sb.ID, daytona.Stopped, daytona.Archived)
+		if err != nil {
+			return err
+		}
+		sb = at
+	}
+	if sb.State == daytona.Stopped || sb.State == daytona.Archived || sb.State == daytona.Paused {
+		if err := d.Daytona.Start(ctx, sb.ID); err != nil {
+			return err
+		}
+	}
+	_, err := d.Daytona.Wait(ctx, sb.ID, daytona.Started)
+	return err
+}
+
+// asked is what the run asks Daytona for. Nothing in it is secret: whoever
+// reads the sandbox's record, or its inside, finds no key.
+func (d *drive) asked(name string) daytona.CreateSandbox {
+	block, domains := d.network().Allowed()
+	minutes := func(t time.Duration) *int { m := int(t / time.Minute); return &m }
+	return daytona.CreateSandbox{
+		Name:     name,
+		Snapshot: d.run.Options.Snapshot,
+		Labels: map[string]string{
+			LabelStore:  d.Store.ID(),
+			LabelThread: d.thread.ID,
+			LabelIssue:  strconv.FormatInt(d.thread.RepositoryID, 10) + "-" + strconv.Itoa(d.thread.Ref.Number),
+		},
+		NetworkBlockAll: block,
+		Domains:         domains,
+		AutoStop:        minutes(idleMinutes * time.Minute),
+		AutoArchive:     minutes(d.ArchiveAfter),
+		AutoDelete:      minutes(d.DeleteAfter),
+	}
+}
+
+func (d *drive) create(ctx context.Context, name string) (*daytona.Sandbox, error) {
+	sb, err := d.Daytona.Create(ctx, d.asked(name))
+	if fault.KindOf(err) == fault.NotFound {
+		return nil, fault.New(fault.NotFound, "the snapshot %s is not there: %w", d.run.Options.Snapshot, err).
+			WithHint("docs/snapshots.md says how to make it; --snapshot takes another")
+	}
+	return sb, err
+}
+
+// network is the policy that holds for the run.
+func (d *drive) network() run.Network {
+	if n := d.settings.Network.Network; n.Mode != "" {
+		return n
+	}
+	return run.DefaultNetwork(d.run.Frozen.Repository.Private)
+}
+
+// holdNetwork compares what Daytona granted with the policy: servers ignore
+// settings that they don't know, and a sandbox that can reach more than it
+// should must not get the source.
+func (d *drive) holdNetwork(sb *daytona.Sandbox) error {
+	block, domains := d.network().Allowed()
+	switch {
+	case sb.NetworkBlockAll && block, !block && domains == nil:
+		return nil
+	case sb.NetworkBlockAll:
+		d.say(run.Notice, "this Daytona can't open single domains: the sandbox has no network at all")
+		return nil
+	case !block && slices.Equal(slices.Sorted(slices.Values(domains)), slices.Sorted(slices.Values(sb.Domains))):
+		return nil
+	}
+	return fault.New(fault.Sandbox, "Daytona did not apply the network policy %q to sandbox %s", d.network(), sb.Name).
+		WithHint("set `network: open` in %s if that is acceptable, or use a Daytona that knows domain lists", config.RepositoryFile)
+}
+
+// connect gives sandboxd its orders' token and opens the tunnel, putting
+// sandboxd into the sandbox if it is not there.
+func (d *drive) connect(ctx context.Context) (run.State, error) {
+	if err := d.reach(ctx); err != nil {
+		return "", err
+	}
+	return run.Working, nil
+}
+
+// reach makes sure that sandboxd takes our orders and the tunnel is open.
+func (d *drive) reach(ctx context.Context) error {
+	if err := d.ready(ctx); err != nil {
+		return err
+	}
+	if d.sandboxd != nil {
+		return nil
+	}
+	d.say(run.Began, "connecting to the sandbox")
+	box := d.Daytona.Toolbox(d.sandbox)
+	home, err := box.HomeDir(ctx)
+	if err != nil {
+		return err
+	}
+	preview, err := d.Daytona.Preview(ctx, d.sandbox.ID, api.Port)
+	if err != nil {
+		return err
+	}
+	// A new token each time: none is ever stored, and a process that lost the
+	// thread can't give orders any more.
+	token := secret.New(rand.Text() + rand.Text())
+	d.Redactor.Add(token, preview.Token)
+	c := client.New(client.Config{BaseURL: preview.URL, Preview: preview.Token, Token: token, Log: d.Log})
+
+	hash := sha256.Sum256([]byte(token.Reveal()))
+	claim, err := json.Marshal(api.Claim{TokenSHA256: hex.EncodeToString(hash[:])})
+	if err != nil {
+		return err
+	}
+	if err := box.Upload(ctx, daytona.File{Path: path.Join(home, api.ClaimFile), Content: claim, Mode: 0o600}); err != nil {
+		return err
+	}
+	health, err := d.awaitSandboxd(ctx, c, box, home)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, tool := range slices.Sorted(maps.Keys(health.Tools)) {
+		if !health.Tools[tool] {
+			missing = append(missing, tool)
+		}
+	}
+	if missing != nil {
+		return fault.New(fault.Sandbox, "the snapshot %s lacks %s", d.sandbox.Snapshot, strings.Join(missing, " and ")).
+			WithHint("use a snapshot made from snapshot/Dockerfile.slim, or add what is missing")
+	}
+	d.sandboxd = c
+	return d.openTunnel(ctx)
+}
+
+const (
+	sandboxdPatience = 30 * time.Second // until sandboxd must answer
+	healthPoll       = 20 * time.Millisecond
+)
+
+// awaitSandboxd waits until sandboxd answers. The image's entrypoint starts
+// it, or we do: where nothing listens, or something that speaks another
+// protocol, the host's own build is uploaded. Should both start at once, the
+// second finds the port taken and leaves.
+func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *daytona.Toolbox, home string) (api.Health, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sandboxdPatience,
+		fault.New(fault.Sandbox, "sandboxd does not answer in sandbox %s", d.sandbox.Name).
+			WithHint("run the command again; `--new` begins with another sandbox"))
+	defer cancel()
+	poll := time.NewTicker(healthPoll)
+	defer poll.Stop()
+	uploaded := false
+	for {
+		health, err := c.Health(ctx)
+		switch {
+		case err == nil && health.Protocol == api.Protocol:
+			return health, nil
+		case ctx.Err() != nil:
+			return health, context.Cause(ctx)
+		case uploaded:
+			if err != nil && !errors.Is(err, client.ErrNotListening) {
+				return health, err
+			}
+		case err == nil, errors.Is(err, client.ErrNotListening):
+			if err := d.uploadSandboxd(ctx, box, home, health.PID); err != nil {
+				return health, err
+			}
+			uploaded = true
+		default:
+			return health, err
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return health, context.Cause(ctx)
+		}
+	}
+}
+
+// architectures are uname's names in Go's.
+var architectures = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}
+
+// uploadSandboxd puts the host's build of sandboxd into the sandbox and starts
+// it, in place of the process old if that is not 0.
+func (d *drive) uploadSandboxd(ctx context.Context, box *daytona.Toolbox, home string, old int) error {
+	machine, err := box.Execute(ctx, daytona.Command{Line: "uname -m"})
+	if err != nil {
+		return err
+	}
+	arch, ok := architectures[strings.TrimSpace(machine.Output)]
+	if !ok {
+		return fault.New(fault.Sandbox, "the sandbox is a %q; there is no sandboxd for it", d.clean(machine.Output, 40)).
+			WithHint("use a snapshot for x86_64 or aarch64")
+	}
+	binary, err := d.Sandboxd(arch)
+	if err != nil {
+		return err
+	}
+	program := path.Join(home, api.StateDir, "bin", "sandboxd")
+	if err := box.Upload(ctx, daytona.File{Path: program, Content: binary, Mode: 0o755}); err != nil {
+		return err
+	}
+	line := quote(program) + " >>" + quote(path.Join(home, api.StateDir, "sandboxd.log")) + " 2>&1 </dev/null"
+	if old > 1 {
+		line = "kill " + strconv.Itoa(old) + "; " + line
+	}
+	return box.Spawn(ctx, "dayclaude-sandboxd", line)
+}
+
+// quote makes a word of a POSIX shell's.
+func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }

@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/broker"
+	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/secret"
+)
+
+// openTunnel opens the tunnel to sandboxd and lends the keys' use through it,
+// until disconnect. A tunnel that is cut is opened again.
+func (d *drive) openTunnel(ctx context.Context) error {
+	if err := d.openBroker(); err != nil {
+		return err
+	}
+	first, err := d.sandboxd.Tunnel(ctx)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var keeping sync.WaitGroup
+	keeping.Go(func() { d.keepTunnel(ctx, first) })
+	d.tunnel = func() { cancel(); keeping.Wait() }
+	return nil
+}
+
+// openBroker makes the broker for this run, if there is none yet.
+func (d *drive) openBroker() error {
+	if d.broker != nil {
+		return nil
+	}
+	f, o := d.run.Frozen, d.run.Options
+	spent := d.run.Cost
+	spent.USD = spent.ModelUSD // the limit is on tokens; the sandbox counts beside them
+	b, err := broker.New(broker.Config{
+		Anthropic:    d.AnthropicURL,
+		Credential:   d.Credential,
+		Models:       []string{o.Model},
+		MaxCostUSD:   o.MaxCostUSD,
+		Spent:        spent,
+		GitURL:       f.WebURL,
+		GitToken:     d.gitToken,
+		Repositories: append([]string{f.Repository.FullName()}, d.settings.Read...),
+		Log:          d.Log,
+		OnUsage:      d.spend,
+	})
+	d.broker = b
+	return err
+}
+
+// spend counts what the broker reports: the run's tokens so far.
+func (d *drive) spend(c run.Cost) {
+	entry := run.Entry{Kind: run.Spent, Cost: &c}
+	d.append(func() {
+		c.ModelUSD, c.SandboxSeconds = c.USD, d.run.Cost.SandboxSeconds
+		c.USD += d.run.Cost.USD - d.run.Cost.ModelUSD
+		d.run.Cost = c
+	}, entry)
+}
+
+// keepTunnel serves the broker on the tunnel until ctx is done, dialling anew
+// with growing pauses whenever it breaks.
+func (d *drive) keepTunnel(ctx context.Context, l net.Listener) {
+	const longest = 10 * time.Second
+	for pause := time.Duration(0); ; {
+		if l != nil {
+			d.serveBroker(ctx, l)
+			pause = 100 * time.Millisecond
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+		var err error
+		if l, err = d.sandboxd.Tunnel(ctx); err != nil {
+			l, pause = nil, min(2*max(pause, 100*time.Millisecond), longest)
+			d.Log.Debug("tunnel not opened", "error", err)
+		}
+	}
+}
+
+// serveBroker answers the streams of one tunnel until it or ctx ends.
+func (d *drive) serveBroker(ctx context.Context, l net.Listener) {
+	server := &http.Server{
+		Handler:           d.broker,
+		ReadHeaderTimeout: 30 * time.Second,
+		IdleTimeout:       5 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+	}
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	defer stop()
+	err := server.Serve(l)
+	server.Close()
+	if ctx.Err() == nil {
+		d.Log.Debug("tunnel ended", "error", err)
+	}
+}
+
+// disconnect ends the tunnel and forgets the sandbox's address.
+func (d *drive) disconnect() {
+	if d.tunnel != nil {
+		d.tunnel()
+	}
+	d.tunnel, d.sandboxd = nil, nil
+}
+
+// gitToken is the credential for fetching a repository that the broker allows.
+func (d *drive) gitToken(context.Context, string) (secret.String, error) { return d.GitToken, nil }

@@ -1,0 +1,324 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/claude"
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/prompt"
+	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
+	"github.com/dayclaude/dayclaude/internal/sandboxd/client"
+)
+
+// Bounds of what a task may bring back, and of its parts. The gate's policy is
+// tighter; these keep a hostile sandbox from filling the host's memory.
+const (
+	maxChangesetBytes  = 32 << 20
+	maxChangesetFiles  = 5000
+	maxTranscriptBytes = 64 << 20
+	setupTimeout       = 15 * time.Minute
+	checkTimeout       = 15 * time.Minute
+	modelCallTimeout   = 10 * time.Minute
+	modelCallRetries   = 4
+)
+
+// work gives sandboxd the task, follows it to its end and stores what it came
+// to. The task's id is stored first and is the same for every attempt: sandboxd
+// begins a task once.
+func (d *drive) work(ctx context.Context) (run.State, error) {
+	if err := d.reach(ctx); err != nil {
+		return "", err
+	}
+	if d.run.Task == "" {
+		if err := d.save(func() { d.run.Task = d.run.ID + "-1" }); err != nil {
+			return "", err
+		}
+	}
+	if _, err := d.sandboxd.CreateTask(ctx, d.task()); err != nil {
+		return "", err
+	}
+	status, err := d.follow(ctx)
+	if err != nil {
+		return "", err
+	}
+	result := d.result(status)
+	if err := d.save(func() { d.run.Result = result }); err != nil {
+		return "", err
+	}
+	if err := result.Problem.Err(); err != nil {
+		return "", err
+	}
+	return run.Harvesting, nil
+}
+
+// task is what sandboxd is asked to do.
+func (d *drive) task() api.Task {
+	f, o := d.run.Frozen, d.run.Options
+	filter, depth := historyOf(f.Repository.SizeKB)
+	return api.Task{
+		ID: d.run.Task,
+		Repository: api.Repository{
+			URL: f.Repository.CloneURL, WebURL: f.WebURL, Name: f.Repository.Name,
+			Commit: f.BaseCommit, Branch: d.thread.Branch, Filter: filter, Depth: depth,
+		},
+		Setup: d.settings.Setup,
+		Check: d.settings.Check,
+		Env:   d.settings.Env,
+		Claude: api.Claude{
+			Prompt: prompt.Task(prompt.Input{
+				Frozen: *f, Instructions: o.Instructions, RepositoryInstructions: d.settings.Instructions,
+				Check: d.settings.Check, FollowUp: d.run.Number > 1,
+			}),
+			System:     prompt.System(),
+			Model:      o.Model,
+			MaxTurns:   o.MaxTurns,
+			SessionID:  d.thread.SessionID,
+			OAuth:      !d.Credential.OAuth.IsZero(),
+			APITimeout: modelCallTimeout,
+			MaxRetries: modelCallRetries,
+		},
+		Deadline: d.run.StartedAt.Add(o.Timeout),
+		Bounds: api.Bounds{
+			ChangesetBytes: maxChangesetBytes, ChangesetFiles: maxChangesetFiles,
+			SetupTimeout: setupTimeout, CheckTimeout: checkTimeout,
+		},
+	}
+}
+
+// historyOf says how much of a repository's history is fetched: all of a small
+// one, the commits without old contents of a larger one, and of a very large
+// one the one commit. The size is GitHub's figure, in KB.
+func historyOf(sizeKB int64) (filter string, depth int) {
+	switch {
+	case sizeKB > 500_000:
+		return "", 1
+	case sizeKB > 20_000:
+		return "blob:none", 0
+	}
+	return "", 0
+}
+
+// follow stores the task's events as they come, until the task ends. A stream
+// that is cut is taken up after the last stored event.
+func (d *drive) follow(ctx context.Context) (api.Status, error) {
+	const longest = 10 * time.Second
+	for pause := 100 * time.Millisecond; ; {
+		var ended *api.Status
+		err := d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
+			pause = 100 * time.Millisecond
+			d.record(e)
+			ended = e.Ended
+			return nil
+		})
+		switch {
+		case ended != nil:
+			return *ended, nil
+		case err == nil: // the end was stored by an earlier process
+			return d.sandboxd.Task(ctx, d.run.Task)
+		case !retryable(err):
+			return api.Status{}, err
+		}
+		d.Log.Debug("events cut", "error", err)
+		select {
+		case <-ctx.Done():
+			return api.Status{}, ctx.Err()
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, longest)
+		if err := d.reachAgain(ctx); err != nil {
+			return api.Status{}, err
+		}
+	}
+}
+
+// retryable reports whether the way to the sandbox broke rather than what is
+// in it.
+func retryable(err error) bool {
+	return errors.Is(err, client.ErrUnauthorized) || errors.Is(err, client.ErrNotStarted) ||
+		errors.Is(err, client.ErrNotListening) || fault.KindOf(err) == fault.Unavailable
+}
+
+// reachAgain finds the way to the sandbox anew if sandboxd does not answer:
+// after a restart the preview's token is another, and sandboxd may be gone.
+func (d *drive) reachAgain(ctx context.Context) error {
+	if _, err := d.sandboxd.Task(ctx, d.run.Task); err == nil || !retryable(err) {
+		return err
+	}
+	d.disconnect()
+	d.sandbox = nil
+	if err := d.reach(ctx); err != nil {
+		return err
+	}
+	_, err := d.sandboxd.CreateTask(ctx, d.task())
+	return err
+}
+
+// record logs one event of the task.
+func (d *drive) record(e api.Event) {
+	entry := run.Entry{Time: e.Time, Phase: string(e.Phase)}
+	switch {
+	case e.Started:
+		entry.Kind, entry.Text = run.Began, d.phaseText(e.Phase)
+	case e.Output != "":
+		entry.Kind, entry.Text = run.Output, e.Output
+	case e.Claude != nil:
+		entry.Kind, entry.Text, entry.Failed = told(e.Claude)
+	}
+	note := func() { d.run.LastEvent = e.Number }
+	if entry.Kind == "" || entry.Kind == run.Began && entry.Text == "" {
+		d.append(note)
+		return
+	}
+	d.append(note, entry)
+}
+
+func (d *drive) phaseText(p api.Phase) string {
+	f := d.run.Frozen
+	switch p {
+	case api.PhaseClone:
+		return fmt.Sprintf("cloning %s at %.10s", f.Repository.FullName(), f.BaseCommit)
+	case api.PhaseSetup:
+		return "setting up: " + strings.Join(d.settings.Setup, "; ")
+	case api.PhaseClaude:
+		return "Claude is at work (" + d.run.Options.Model + ")"
+	case api.PhaseCheck:
+		return "checking: " + d.settings.Check
+	}
+	return ""
+}
+
+// told is how an event of Claude's stands in the log.
+func told(e *claude.Event) (kind run.EntryKind, text string, failed bool) {
+	switch e.Kind {
+	case claude.Said:
+		return run.Said, e.Text, false
+	case claude.ToolCall:
+		return run.Called, strings.TrimSpace(e.Tool + " " + e.Summary), false
+	case claude.ToolResult:
+		return run.Gave, e.Summary, e.Failed
+	case claude.Retry:
+		return run.Retry, fmt.Sprintf("the model's API said %s; attempt %d follows in %s", e.Reason, e.Attempt, e.Delay.Round(time.Second)), false
+	case claude.Denied:
+		return run.Notice, strings.TrimSpace("Claude was not allowed to use " + e.Tool), false
+	}
+	return "", "", false
+}
+
+// result turns what the sandbox said of its task into what is stored of it.
+func (d *drive) result(s api.Status) *run.Result {
+	r := &run.Result{Problem: d.problemOf(s)}
+	if c := s.Claude; c != nil {
+		r.Answer, r.Turns, r.SessionID = d.clean(c.Answer, 64<<10), c.Turns, d.thread.SessionID
+	}
+	if c := s.Check; c != nil {
+		r.Check = &run.Check{Command: d.settings.Check, ExitCode: c.ExitCode, Tail: d.clean(c.Tail, 8<<10), Duration: c.Duration}
+	}
+	return r
+}
+
+// problemOf says what kept the task from ending well.
+func (d *drive) problemOf(s api.Status) run.Problem {
+	var err error
+	switch c := s.Claude; {
+	case d.broker != nil && d.broker.Exhausted() != nil:
+		err = d.broker.Exhausted()
+	case s.Failure != nil:
+		err = failure(s.Failure)
+	case c == nil:
+		err = fault.New(fault.Sandbox, "the sandbox reported an end without saying what Claude did").
+			WithHint("run the command again")
+	default:
+		err = ending(c)
+	}
+	if err == nil {
+		return run.Problem{}
+	}
+	return d.problem(err)
+}
+
+// failure is the fault of a phase that could not be done.
+func failure(f *api.Failure) error {
+	hints := map[string]string{
+		"clone_failed":   "look at what git said with `dayclaude runs logs`; submodules and further repositories need `read:` in .github/dayclaude.yml",
+		"setup_failed":   "mend `setup:` in .github/dayclaude.yml on the default branch",
+		"setup_timeout":  "make `setup:` in .github/dayclaude.yml quicker; each command has 15 minutes",
+		"claude_missing": "use a snapshot that has Claude Code: docs/snapshots.md",
+	}
+	switch f.Kind {
+	case "cancelled":
+		return fault.New(fault.Cancelled, "stopped by hand during %s", f.Phase)
+	case "deadline":
+		return fault.New(fault.Limit, "the run's time limit was over during %s", f.Phase).WithHint("--timeout sets it")
+	}
+	return fault.New(fault.Sandbox, "%s: %s", f.Phase, f.Message).WithHint("%s", hints[f.Kind])
+}
+
+// ending is the fault of a Claude that did not end with an answer.
+func ending(c *claude.Result) error {
+	switch c.Ending {
+	case claude.Answered:
+		return nil
+	case claude.MaxTurns:
+		return fault.New(fault.Limit, "Claude used all its %d turns", c.Turns).WithHint("--max-turns sets the limit")
+	case claude.Budget:
+		return fault.New(fault.Limit, "Claude Code reached its own budget").WithHint("--max-cost sets the limit")
+	case claude.Cancelled:
+		return fault.New(fault.Cancelled, "Claude was stopped")
+	case claude.APIError:
+		return apiError(c)
+	case claude.NotStarted:
+		return fault.New(fault.Claude, "Claude Code did not start: %s", c.Message)
+	case claude.Killed:
+		return fault.New(fault.Claude, "Claude Code was killed in the sandbox (exit code %d)", c.ExitCode).
+			WithHint("the sandbox may have run out of memory; run the command again to go on")
+	case claude.NoResult:
+		return fault.New(fault.Claude, "Claude Code ended without a result (exit code %d) %s", c.ExitCode, c.Message).
+			WithHint("run the command again")
+	}
+	return fault.New(fault.Claude, "Claude Code failed: %s", c.Message).WithHint("run the command again")
+}
+
+// apiError is the fault of a model call that failed for good. A usage limit
+// that says when it resets is waited for: the run parks.
+func apiError(c *claude.Result) error {
+	words := strings.TrimSpace(c.API + ": " + c.Message)
+	switch c.API {
+	case "authentication_failed":
+		return fault.New(fault.Auth, "Anthropic refused the credential: %s", words).
+			WithHint("set ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN) to one that is valid")
+	case "billing_error":
+		return fault.New(fault.Auth, "Anthropic refused for want of credit: %s", words).WithHint("add credit to the account")
+	case "model_not_found":
+		return fault.New(fault.Claude, "Anthropic does not know the model: %s", words).WithHint("--model takes another")
+	case "rate_limit":
+		if !c.ResetsAt.IsZero() {
+			return fault.New(fault.Parked, "Claude's usage limit is reached; it resets at %s", c.ResetsAt.Local().Format("15:04 on 2 January")).
+				WithHint("run the same command then: it goes on with this session")
+		}
+		return fault.New(fault.Quota, "Anthropic's rate limit: %s", words).WithHint("wait a while, then run the command again")
+	}
+	return fault.New(fault.Claude, "Anthropic's API failed: %s", words).WithHint("run the command again when it is back")
+}
+
+// unpark begins the next task of a run that waited: the same session, other
+// limits of time.
+func (d *drive) unpark(context.Context) (run.State, error) {
+	next := nextTask(d.run.Task)
+	return run.Provisioning, d.save(func() {
+		d.run.Task, d.run.LastEvent, d.run.Result, d.run.Outcome = next, 0, nil, nil
+		d.run.StartedAt = d.Now().UTC()
+	})
+}
+
+// nextTask counts up the number at a task's end: r_abc-1 → r_abc-2.
+func nextTask(id string) string {
+	i := strings.LastIndexByte(id, '-')
+	n := 0
+	fmt.Sscanf(id[i+1:], "%d", &n)
+	return fmt.Sprintf("%s-%d", id[:i], n+1)
+}
