@@ -258,7 +258,7 @@ func (c *call) parts(each func(*multipart.Part) error) error {
 	}
 	for {
 		part, err := reader.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // not wrapped: the form's own end
 			return nil
 		}
 		if err != nil {

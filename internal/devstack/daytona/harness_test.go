@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -26,6 +25,7 @@ type bench struct {
 	server *daytona.Server
 	clock  *clock
 	http   *http.Client
+	close  func()
 }
 
 // clock is the real time plus what a test adds.
@@ -47,11 +47,14 @@ func (c *clock) advance(d time.Duration) {
 }
 
 // serve starts a server; its sandboxes go with the test.
-func serve(t *testing.T, opts daytona.Options) *bench {
+func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *bench {
 	t.Helper()
 	b := &bench{T: t, clock: &clock{}}
 	opts.Now = b.clock.Now
 	opts.RemoveOnClose = true
+	for _, change := range with {
+		change(&opts)
+	}
 	if len(opts.Snapshots) == 0 {
 		opts.Snapshots = []daytona.Snapshot{{Name: "dev", Image: image}}
 	}
@@ -74,21 +77,18 @@ func serve(t *testing.T, opts daytona.Options) *bench {
 		},
 		Timeout: time.Minute,
 	}
-	t.Cleanup(func() {
+	b.close = sync.OnceFunc(func() {
 		transport.CloseIdleConnections()
 		if err := server.Close(cleanup(t)); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	})
+	t.Cleanup(b.close)
 	return b
 }
 
-// in returns the bench for a subtest.
-func (b *bench) in(t *testing.T) *bench {
-	c := *b
-	c.T = t
-	return &c
-}
+// keep leaves the sandboxes to the next server.
+func keep(opts *daytona.Options) { opts.RemoveOnClose = false }
 
 // reply is an answer read to its end.
 type reply struct {
@@ -226,22 +226,4 @@ func (b *bench) preview(id string, port int) (url, token string) {
 	b.Helper()
 	r := b.want(b.api("GET", fmt.Sprintf("/sandbox/%s/ports/%d/preview-url", id, port), nil), 200, id)
 	return r.text("url"), r.text("token")
-}
-
-// reachable is a directory that other users can reach, unlike t.TempDir.
-func reachable(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "dayclaude-process-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
 }

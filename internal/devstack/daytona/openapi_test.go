@@ -68,7 +68,7 @@ func validating(t *testing.T, next http.RoundTripper) http.RoundTripper {
 			return response, err
 		}
 		for prefix, doc := range docs {
-			if path, found := strings.CutPrefix(r.URL.Path, prefix+"/"); found {
+			if path, found := strings.CutPrefix(r.URL.EscapedPath(), prefix+"/"); found {
 				if prefix == "/toolbox" {
 					_, path, _ = strings.Cut(path, "/") // the sandbox's id
 				}
