@@ -75,7 +75,7 @@ func getRepoCommit(c *call) (any, error) {
 		data, err := c.repo.git.diff(c.ctx(), base, found.hash)
 		return raw{"application/vnd.github.diff; charset=utf-8", data}, err
 	}
-	files, err := c.repo.git.changedFiles(c.ctx(), base, found.hash)
+	files, err := c.repo.git.patchedFiles(c.ctx(), base, found.hash)
 	if err != nil {
 		return nil, err
 	}

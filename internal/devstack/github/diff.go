@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,13 +12,15 @@ import (
 // maxDiff bounds a diff; GitHub refuses to show larger ones.
 const maxDiff = 20 << 20
 
+var errLargeDiff = refuse(406, "Sorry, the diff exceeded the maximum number of lines (20000)")
+
 var diffFlags = []string{"--no-color", "--no-ext-diff", "--no-textconv", "--find-renames"}
 
 // diff is git's own diff between two commits or trees.
 func (g gitDir) diff(ctx context.Context, from, to string) ([]byte, error) {
-	data, err := g.git(ctx, maxDiff, append(append([]string{"diff"}, diffFlags...), from, to, "--")...)
+	data, err := g.git(ctx, maxDiff, slices.Concat([]string{"diff"}, diffFlags, []string{from, to, "--"})...)
 	if errors.Is(err, errTooLarge) {
-		return nil, refuse(406, "Sorry, the diff exceeded the maximum number of lines (20000)")
+		return nil, errLargeDiff
 	}
 	return data, err
 }
@@ -31,28 +34,35 @@ type changedFile struct {
 	patch                string // hunks without headers; "" for binary files
 }
 
-// changedFiles lists what differs between two commits or trees.
+// changedFiles lists what differs between two commits or trees, without the
+// patches.
 func (g gitDir) changedFiles(ctx context.Context, from, to string) ([]changedFile, error) {
-	args := append(append([]string{"diff"}, diffFlags...), "--no-abbrev", "-z", "--raw", "--numstat", from, to, "--")
+	args := slices.Concat([]string{"diff"}, diffFlags, []string{"--no-abbrev", "-z", "--raw", "--numstat", from, to, "--"})
 	data, err := g.git(ctx, maxDiff, args...)
 	if err != nil {
 		return nil, err
 	}
+	return parseChanges(string(data))
+}
+
+// patchedFiles is changedFiles with the patches, unless they are too large.
+func (g gitDir) patchedFiles(ctx context.Context, from, to string) ([]changedFile, error) {
+	files, err := g.changedFiles(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
 	diff, err := g.diff(ctx, from, to)
-	if err != nil {
-		return nil, err
+	if errors.Is(err, errLargeDiff) {
+		return files, nil
 	}
-	files, err := parseChanges(string(data))
-	if err != nil {
-		return nil, err
-	}
+	// No line of a diff but a header begins with "diff --git".
 	patches := strings.Split("\n"+string(diff), "\ndiff --git ")[1:]
 	for i := range min(len(files), len(patches)) {
 		if _, hunks, ok := strings.Cut(patches[i], "\n@@ "); ok {
 			files[i].patch = "@@ " + strings.TrimSuffix(hunks, "\n")
 		}
 	}
-	return files, nil
+	return files, err
 }
 
 // parseChanges reads `git diff -z --raw --numstat`: first a raw record per

@@ -54,11 +54,9 @@ func (g gitDir) objectFile(hash string) string {
 
 // write stores an object, unless it is there already, and returns its hash.
 func (g gitDir) write(kind string, content []byte) (string, error) {
-	header := fmt.Appendf(nil, "%s %d\x00", kind, len(content))
-	sum := sha1.New()
-	sum.Write(header)
-	sum.Write(content)
-	hash := hex.EncodeToString(sum.Sum(nil))
+	object := append(fmt.Appendf(nil, "%s %d\x00", kind, len(content)), content...)
+	sum := sha1.Sum(object)
+	hash := hex.EncodeToString(sum[:])
 	path := g.objectFile(hash)
 	if _, err := os.Stat(path); err == nil {
 		return hash, nil
@@ -68,9 +66,8 @@ func (g gitDir) write(kind string, content []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	z.Write(header)
-	z.Write(content)
-	if err := z.Close(); err != nil {
+	_, err = z.Write(object)
+	if err = errors.Join(err, z.Close()); err != nil {
 		return "", err
 	}
 	return hash, writeWhole(path, packed.Bytes())

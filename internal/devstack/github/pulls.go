@@ -194,7 +194,7 @@ func listPullFiles(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	files, err := c.repo.git.changedFiles(c.ctx(), from, p.headCommit)
+	files, err := c.repo.git.patchedFiles(c.ctx(), from, p.headCommit)
 	return c.s.fileShapes(c.repo, page(c, files), p.headCommit), err
 }
 

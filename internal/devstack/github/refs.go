@@ -48,33 +48,28 @@ func (g gitDir) git(ctx context.Context, limit int64, args ...string) ([]byte, e
 	cmd := exec.CommandContext(ctx, "git", append([]string{"--git-dir=" + string(g)}, args...)...)
 	cmd.Env = gitEnv()
 	cmd.WaitDelay = time.Second
-	var stdout, stderr capped
-	stdout.limit, stderr.limit = limit, 4<<10
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	stdout, stderr := &capped{limit: limit}, &capped{limit: 4 << 10}
+	cmd.Stdout, cmd.Stderr = stdout, stderr
 	if err := cmd.Run(); err != nil {
-		return nil, &gitError{args, strings.TrimSpace(stderr.String()), err}
+		return nil, &gitError{args, strings.TrimSpace(stderr.kept.String()), err}
 	}
 	if stdout.more {
 		return nil, errTooLarge
 	}
-	return stdout.Bytes(), nil
+	return stdout.kept.Bytes(), nil
 }
 
 // capped keeps the first limit bytes written to it and drops the rest.
 type capped struct {
-	bytes.Buffer
+	kept  bytes.Buffer // not embedded: its ReadFrom would go past Write
 	limit int64
 	more  bool
 }
 
 func (c *capped) Write(p []byte) (int, error) {
-	room := c.limit - int64(c.Len())
-	if int64(len(p)) > room {
-		c.more = true
-		c.Buffer.Write(p[:room])
-	} else {
-		c.Buffer.Write(p)
-	}
+	room := min(c.limit-int64(c.kept.Len()), int64(len(p)))
+	c.more = c.more || room < int64(len(p))
+	c.kept.Write(p[:room])
 	return len(p), nil
 }
 

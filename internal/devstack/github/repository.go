@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,7 @@ func (s *Server) AddRepository(r Repository) error {
 	if !validRef("refs/heads/"+r.DefaultBranch) || r.Owner == "" || r.Name == "" {
 		return fmt.Errorf("repository %q/%q with default branch %q: invalid name", r.Owner, r.Name, r.DefaultBranch)
 	}
+	r.Collaborators = maps.Clone(r.Collaborators)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := strings.ToLower(r.Owner + "/" + r.Name)

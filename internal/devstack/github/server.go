@@ -47,21 +47,20 @@ type Options struct {
 	Wrap func(http.Handler) http.Handler
 }
 
-// Server is the embedded GitHub. Its methods may be called at any time from
-// any goroutine.
+// Server is the embedded GitHub. Once it is started, its methods may be called
+// from any goroutine.
 type Server struct {
-	opts     Options
-	dir      string // one bare repository per id
-	backend  string // git http-backend
-	routes   []route
-	web      *http.ServeMux // git
-	handler  http.Handler
-	http     *http.Server
-	listener net.Listener
-	url      string // set by Start
-	running  sync.WaitGroup
-	hooks    *hooks
-	close    func() error
+	opts    Options
+	dir     string // one bare repository per id
+	backend string // git http-backend
+	routes  []route
+	web     *http.ServeMux // git
+	handler http.Handler
+	http    *http.Server
+	url     string // set by Start
+	running sync.WaitGroup
+	hooks   *hooks
+	close   func() error
 
 	mu        sync.Mutex
 	closing   bool
@@ -124,13 +123,14 @@ func New(opts Options) (*Server, error) {
 	return s, nil
 }
 
-// Start begins to serve. Call it once.
+// Start begins to serve. Call it once, before all that follows: what the
+// server says holds its address.
 func (s *Server) Start() error {
-	listener, err := net.Listen("tcp", s.opts.Addr)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", s.opts.Addr)
 	if err != nil {
 		return err
 	}
-	s.listener, s.url = listener, "http://"+listener.Addr().String()
+	s.url = "http://" + listener.Addr().String()
 	s.http = &http.Server{
 		Handler:           s.handler,
 		ReadHeaderTimeout: 10 * time.Second,

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -83,6 +84,20 @@ func TestRequestsHoldNoToken(t *testing.T) {
 	got := s.Requests()
 	if len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("requests: %+v", got)
+	}
+}
+
+// TestGitOutput: what git prints is bounded.
+func TestGitOutput(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{})
+	dir, err := s.GitDir("demo/shop")
+	must(t, err)
+	if out, err := gitDir(dir).git(t.Context(), 5, "log"); !errors.Is(err, errTooLarge) {
+		t.Errorf("%q %v", out, err)
+	}
+	if out, err := gitDir(dir).git(t.Context(), 41, "rev-parse", "main"); len(out) != 41 || err != nil {
+		t.Errorf("%q %v", out, err)
 	}
 }
 

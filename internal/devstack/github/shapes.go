@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -153,14 +152,13 @@ func (s *Server) fullRepoShape(r *repo, t *Token) object {
 
 // commitShape is a commit of the Git Data API.
 func (s *Server) commitShape(r *repo, c commit) object {
-	shape := object{
+	return object{
 		"sha": c.hash, "node_id": nodeID("Commit", c.hash), "message": c.message,
 		"url": s.apiURL(r, "/git/commits/"+c.hash), "html_url": s.webURL(r, "/commit/"+c.hash),
 		"author": signatureShape(c.author), "committer": signatureShape(c.committer),
 		"tree":    object{"sha": c.tree, "url": s.apiURL(r, "/git/trees/"+c.tree)},
 		"parents": s.parentShapes(r, c, "/git/commits/"), "verification": s.verification(r, c),
 	}
-	return shape
 }
 
 func (s *Server) parentShapes(r *repo, c commit, api string) []object {
@@ -203,8 +201,10 @@ func (s *Server) repoCommitShape(r *repo, c commit) object {
 	}
 }
 
-func (s *Server) refShape(r *repo, ref ref, kind string) object {
-	path := escapePath("/git/" + ref.name)
-	object := object{"sha": ref.hash, "type": kind, "url": s.apiURL(r, "/git/"+kind+"s/"+ref.hash)}
-	return map[string]any{"ref": ref.name, "node_id": nodeID("Ref", strconv.FormatInt(r.id, 10)+":"+ref.name), "url": s.apiURL(r, path), "object": object}
+// refShape is a reference to an object of a kind.
+func (s *Server) refShape(r *repo, at ref, kind string) object {
+	return object{
+		"ref": at.name, "node_id": nodeID("Ref", fmt.Sprint(r.id, at.name)), "url": s.apiURL(r, "/git/"+escapePath(at.name)),
+		"object": object{"sha": at.hash, "type": kind, "url": s.apiURL(r, "/git/"+kind+"s/"+at.hash)},
+	}
 }

@@ -1,6 +1,7 @@
 package github
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -73,7 +74,9 @@ func challenge(w http.ResponseWriter, message string) {
 
 // httpBackend finds the program, which is not on the PATH.
 func httpBackend() (string, error) {
-	out, err := exec.Command("git", "--exec-path").Output()
+	ctx, cancel := context.WithTimeout(context.Background(), gitTimeout)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "git", "--exec-path").Output()
 	if err != nil {
 		return "", fmt.Errorf("git --exec-path: %w", err)
 	}
