@@ -134,10 +134,8 @@ func cleanHome(home string) error {
 		return err
 	}
 	defer root.Close()
-	for _, name := range []string{".claude.json", ".config/claude"} {
-		if err := root.RemoveAll(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := root.RemoveAll(".claude.json"); err != nil {
+		return err
 	}
 	if info, err := root.Lstat(".claude"); errors.Is(err, fs.ErrNotExist) {
 		return nil

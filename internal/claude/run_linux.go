@@ -12,11 +12,13 @@ import (
 	"time"
 )
 
-// How long Claude Code may take to end after each signal but the last, and
-// its output to end after everything that could write to it is gone.
+// How long things may take: Claude Code to end after each signal but the
+// last; the prompt to be read once Claude Code is gone; and its output to be
+// taken in then, which ends by itself unless a stranger holds it open.
 const (
 	signalGrace = 4 * time.Second
-	outputGrace = 2 * time.Second
+	promptGrace = 2 * time.Second
+	outputGrace = 30 * time.Second
 )
 
 // Run starts Claude Code and blocks until it and every process that came from
@@ -91,7 +93,7 @@ func start(inv Invocation) (*process, error) {
 	defer errWriter.Close()
 	p.cmd.Dir, p.cmd.Env = inv.Dir, inv.environ()
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = strings.NewReader(inv.Prompt), outWriter, errWriter
-	p.cmd.WaitDelay = outputGrace // for the prompt, should nobody read it
+	p.cmd.WaitDelay = promptGrace
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
 
 	runtime.LockOSThread()

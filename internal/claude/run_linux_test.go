@@ -44,7 +44,7 @@ func TestOddProcesses(t *testing.T) {
 		"dies by its handler":      {begun + "exit 143", Result{Ending: Killed, ExitCode: 143, Message: "exit status 143"}},
 		"dies after its answer":    {answered + "kill -9 $$", Result{Ending: Answered, Answer: "done", ExitCode: 137}},
 		"fails after its answer":   {answered + "exit 1", Result{Ending: Answered, Answer: "done", ExitCode: 1}},
-		"leaves its output open":   {answered + "sleep 600 & setsid sleep 600 & exit 0", Result{Ending: Answered, Answer: "done"}},
+		"leaves its output open":   {answered + "sleep 600 </dev/null & setsid sleep 600 </dev/null & exit 0", Result{Ending: Answered, Answer: "done"}},
 		"answers without a session": {
 			say(`{"type":"result","subtype":"error_during_execution","errors":["no such session"]}`) + "exit 1",
 			Result{Ending: NotStarted, ExitCode: 1, Message: "no such session"},

@@ -15,8 +15,6 @@ func TestScenarios(t *testing.T) {
 		status string // git status --porcelain --ignored
 		answer string
 	}{
-		"no-change":   {"", "Nothing has to change"},
-		"asks":        {"", "Which of the two roundings"},
 		"leftovers":   {"?? notes/\n!! debug.log\n", "Add a note"},
 		"check-fails": {" M tests/run.sh\n?? BROKEN.md\n", "Add BROKEN.md"},
 		"workflow":    {"?? .github/workflows/\n", "Greet on every push"},

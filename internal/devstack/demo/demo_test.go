@@ -61,7 +61,7 @@ func TestSessions(t *testing.T) {
 	for name, text := range map[string]string{"README": strings.ReplaceAll(string(readme), "\n    ", "\n"), "issue": demo.IssueBody} {
 		_, session, _ := strings.Cut(text, "$ ")
 		command, rest, _ := strings.Cut(session, "\n")
-		if out, code := bash(t, dir, command); code != 0 || !strings.HasPrefix(rest, out) {
+		if out, code := bash(t, dir, command); code != 0 || out == "" || !strings.HasPrefix(rest, out) {
 			t.Errorf("%s: %s, exit code %d:\n%sin the text:\n%s", name, command, code, out, rest)
 		}
 	}
