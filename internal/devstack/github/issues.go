@@ -3,6 +3,7 @@ package github
 import (
 	"cmp"
 	"fmt"
+	"hash/crc32"
 	"maps"
 	"slices"
 	"strconv"
@@ -46,6 +47,11 @@ func (c *call) pathIssue() (*issue, error) {
 	if i == nil {
 		return nil, errNotFound
 	}
+	if i.pull != nil {
+		if err := c.s.follow(c.repo, i); err != nil {
+			return nil, err
+		}
+	}
 	return i, c.issuePermission(i)
 }
 
@@ -60,8 +66,8 @@ func (c *call) issuePermission(i *issue) error {
 	return c.authorize(n)
 }
 
-// listIssues filters by state and since, newest first; pull requests are
-// issues too.
+// listIssues filters by state, labels and since, newest first by creation or
+// update; pull requests are issues too.
 func listIssues(c *call) (any, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
@@ -83,6 +89,9 @@ func listIssues(c *call) (any, error) {
 		}
 	}
 	slices.SortFunc(list, func(a, b *issue) int {
+		if query.Get("sort") == "updated" && !a.updated.Equal(b.updated) {
+			return b.updated.Compare(a.updated)
+		}
 		return cmp.Or(b.CreatedAt.Compare(a.CreatedAt), cmp.Compare(b.Number, a.Number))
 	})
 	if query.Get("direction") == "asc" {
@@ -245,13 +254,20 @@ func (r *repo) association(login string) string {
 	return "NONE"
 }
 
+// webPath is the issue's page below the repository's.
+func (i *issue) webPath() string {
+	if i.pull != nil {
+		return "/pull/" + strconv.Itoa(i.Number)
+	}
+	return "/issues/" + strconv.Itoa(i.Number)
+}
+
 // issueShape is an issue, or a pull request as one; s.mu is held.
 func (s *Server) issueShape(r *repo, i *issue) object {
-	at := "/issues/" + strconv.Itoa(i.Number)
-	web := at
+	at, web := "/issues/"+strconv.Itoa(i.Number), s.webURL(r, i.webPath())
 	shape := object{
 		"id": i.id, "node_id": nodeID("Issue", i.id), "number": i.Number, "title": i.Title,
-		"url": s.apiURL(r, at), "repository_url": s.apiURL(r, ""), "labels_url": s.apiURL(r, at+"/labels{/name}"),
+		"url": s.apiURL(r, at), "html_url": web, "repository_url": s.apiURL(r, ""), "labels_url": s.apiURL(r, at+"/labels{/name}"),
 		"comments_url": s.apiURL(r, at+"/comments"), "events_url": s.apiURL(r, at+"/events"),
 		"state": "open", "state_reason": nil, "body": nil, "user": s.userShape(s.user(i.Author)), "labels": s.labelShapes(r, i.Labels),
 		"assignee": nil, "assignees": []object{}, "milestone": nil, "locked": i.Locked, "active_lock_reason": nil,
@@ -265,22 +281,20 @@ func (s *Server) issueShape(r *repo, i *issue) object {
 		shape["state"], shape["state_reason"] = "closed", "completed"
 	}
 	if i.pull != nil {
-		web = "/pull/" + strconv.Itoa(i.Number)
 		shape["draft"] = i.pull.draft
 		shape["pull_request"] = object{
-			"url": s.apiURL(r, "/pulls/"+strconv.Itoa(i.Number)), "html_url": s.webURL(r, web),
-			"diff_url": s.webURL(r, web+".diff"), "patch_url": s.webURL(r, web+".patch"), "merged_at": nil,
+			"url": s.apiURL(r, "/pulls/"+strconv.Itoa(i.Number)), "html_url": web,
+			"diff_url": web + ".diff", "patch_url": web + ".patch", "merged_at": nil,
 		}
 	}
-	shape["html_url"] = s.webURL(r, web)
 	return shape
 }
 
 func (s *Server) labelShapes(r *repo, labels []string) []object {
 	shapes := []object{}
-	for n, name := range labels {
+	for _, name := range labels {
 		shapes = append(shapes, object{
-			"id": r.id*1000 + int64(n), "node_id": nodeID("Label", name), "name": name, "description": nil,
+			"id": r.id<<32 + int64(crc32.ChecksumIEEE([]byte(name))), "node_id": nodeID("Label", name), "name": name, "description": nil,
 			"url": s.apiURL(r, "/labels/"+escapePath(name)), "color": "ededed", "default": false,
 		})
 	}
@@ -289,11 +303,10 @@ func (s *Server) labelShapes(r *repo, labels []string) []object {
 
 func (s *Server) commentShape(r *repo, i *issue, c *Comment) object {
 	at := "/issues/comments/" + strconv.FormatInt(c.ID, 10)
-	issue := s.issueShape(r, i)
 	return object{
 		"id": c.ID, "node_id": nodeID("IssueComment", c.ID), "url": s.apiURL(r, at),
-		"html_url":  fmt.Sprintf("%s#issuecomment-%d", issue["html_url"], c.ID),
-		"issue_url": issue["url"], "body": c.Body, "user": s.userShape(s.user(c.Author)),
+		"html_url":  fmt.Sprintf("%s#issuecomment-%d", s.webURL(r, i.webPath()), c.ID),
+		"issue_url": s.apiURL(r, "/issues/"+strconv.Itoa(i.Number)), "body": c.Body, "user": s.userShape(s.user(c.Author)),
 		"created_at": stamp(c.CreatedAt), "updated_at": stamp(c.UpdatedAt), "author_association": r.association(c.Author),
 	}
 }

@@ -106,12 +106,13 @@ func TestIssues(t *testing.T) {
 			t.Errorf("number %d after 42", n)
 		}
 	}
+	must(t, s.UpdateIssue("demo/shop", 44, "demo", func(i *Issue) { i.CreatedAt = begin.AddDate(0, 0, 1) }))
 	if _, err := s.AddIssue("demo/shop", Issue{Number: 43}); err == nil {
 		t.Error("a number was given out twice")
 	}
 	for query, want := range map[string]string{
 		"": "42 45 44", "?state=closed": "43", "?state=all": "42 45 44 43", "?labels=Claude,bug": "44", "?labels=other": "",
-		"?since=2026-11-02T12:00:00Z": "42 45", "?state=all&direction=asc": "43 44 45 42",
+		"?since=2026-11-02T12:00:00Z": "42 45 44", "?since=2026-11-04T00:00:00Z": "42 44", "?state=all&direction=asc": "43 44 45 42", "?sort=updated": "42 44 45",
 	} {
 		r := ask(t, s, "", "GET /repos/demo/shop/issues"+query, "")
 		var got []string

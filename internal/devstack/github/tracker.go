@@ -57,6 +57,7 @@ func (s *Server) AddIssue(repo string, i Issue) (int, error) {
 
 // addIssue takes an issue in; s.mu is held.
 func (s *Server) addIssue(r *repo, i Issue) *issue {
+	i.Labels = slices.Clone(i.Labels)
 	i.Author = s.user(cmp.Or(i.Author, r.Owner)).Login
 	if i.CreatedAt.IsZero() {
 		i.CreatedAt = s.now()
@@ -91,7 +92,8 @@ func (s *Server) addComment(r *repo, i *issue, author, body string) *Comment {
 }
 
 // UpdateIssue changes an issue as a user on the web would; webhooks learn of
-// labels that came, and of closing and reopening.
+// labels that came, of closing, reopening and other edits. The change must not
+// call the server.
 func (s *Server) UpdateIssue(repo string, number int, actor string, change func(*Issue)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
