@@ -62,7 +62,7 @@ test: deps build claude ## run all tests, starting a Docker engine if none runs
 	@bash .ci/with-docker make --no-print-directory test-image check
 
 check: # the tests alone
-	go test -race -timeout 20m ./...
+	go test -race -tags embed_sandboxd -timeout 20m ./...
 
 lint: ## check format, go vet, and the layers
 	@test -z "$$(gofmt -l cmd internal snapshot main.go)" || { gofmt -l cmd internal snapshot main.go; exit 1; }
