@@ -159,35 +159,11 @@ func indent(text string) string {
 // without white space around it. It is at most most bytes long; what is cut
 // off is counted in brackets at the end.
 func Clean(text string, most int) string {
-	text = strings.TrimSpace(withoutComments(untrusted.Text(text)))
+	text = strings.TrimSpace(untrusted.WithoutComments(untrusted.Text(text)))
 	if len(text) <= most {
 		return text
 	}
 	mark := func(left int) string { return fmt.Sprintf("\n\n[%d bytes more are left out here]", left) }
 	head := untrusted.Head(text, most-len(mark(len(text))))
 	return untrusted.Head(head+mark(len(text)-len(head)), most)
-}
-
-// withoutComments leaves out HTML comments, also those that come about when
-// others are left out. GitHub shows nothing of an open one; here its text
-// stays, to be seen.
-func withoutComments(s string) string {
-	const open, shut = "<!--", "-->"
-	if !strings.Contains(s, open) {
-		return s
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		out = append(out, s[i])
-		if s[i] != '-' || !strings.HasSuffix(string(out[max(0, len(out)-len(open)):]), open) {
-			continue
-		}
-		end := strings.Index(s[i+1:], shut)
-		if end < 0 {
-			return string(out) + s[i+1:]
-		}
-		out = out[:len(out)-len(open)]
-		i += end + len(shut)
-	}
-	return string(out)
 }

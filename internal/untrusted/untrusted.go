@@ -38,6 +38,30 @@ func Text(s string) string {
 	return b.String()
 }
 
+// WithoutComments leaves out HTML comments, also those that come about when
+// others are left out. GitHub shows nothing of one that is not closed; here
+// its text stays, to be seen.
+func WithoutComments(s string) string {
+	const open, shut = "<!--", "-->"
+	if !strings.Contains(s, open) {
+		return s
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		out = append(out, s[i])
+		if s[i] != '-' || !strings.HasSuffix(string(out[max(0, len(out)-len(open)):]), open) {
+			continue
+		}
+		end := strings.Index(s[i+1:], shut)
+		if end < 0 {
+			return string(out) + s[i+1:]
+		}
+		out = out[:len(out)-len(open)]
+		i += end + len(shut)
+	}
+	return string(out)
+}
+
 // Line returns s as one line of at most most bytes: Text, with every run of
 // white space as one space. What is cut ends with "…".
 func Line(s string, most int) string {
