@@ -48,7 +48,15 @@ type Base struct {
 type Finding struct {
 	Path   string // printable, at most 200 bytes and "…"; "" for the changeset as a whole
 	Rule   string // one of the Rule constants
-	Reason string // one sentence without a full stop, to follow the path
+	Reason string // to follow the path, without a full stop
+}
+
+// String is the finding as one line.
+func (f Finding) String() string {
+	if f.Path == "" {
+		return f.Reason
+	}
+	return f.Path + " " + f.Reason
 }
 
 // The rules a finding may name.

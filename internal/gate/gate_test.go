@@ -31,7 +31,7 @@ func rules(t *testing.T, p Policy, base Base, changes ...changeset.Change) strin
 	}
 	var got []string
 	for _, f := range findings {
-		if f.Reason == "" || strings.ContainsAny(f.Path+f.Reason, "\n\x00\x1b\u202e") || len(f.Path) > 210 {
+		if f.Reason == "" || strings.ContainsAny(f.String(), "\n\x00\x1b\u202e") || len(f.Path) > 210 {
 			t.Errorf("unprintable finding %+q", f)
 		}
 		if len(got) == 0 || got[len(got)-1] != f.Rule {
@@ -347,13 +347,13 @@ func TestSecrets(t *testing.T) {
 		reason  string // a part of it; "" for none
 	}{
 		{"none", Base{}, []changeset.Change{text("a", "token := read()\n")}, ""},
-		{"a token", Base{}, []changeset.Change{text("a", "x\ny "+token+"\n")}, "in line 2 holds"},
-		{"on the first line", Base{}, []changeset.Change{text("a", token)}, "in line 1 holds"},
+		{"a token", Base{}, []changeset.Change{text("a", "x\ny "+token+"\n")}, "a secret in line 2 (gitleaks"},
+		{"on the first line", Base{}, []changeset.Change{text("a", token)}, "in line 1 ("},
 		{"with an allowing comment", Base{}, []changeset.Change{text("a", token+" # gitleaks:allow\n")}, "github-pat"},
 		{"in a place gitleaks leaves out", Base{}, []changeset.Change{text("node_modules/gitleaks.toml", token)}, "github-pat"},
 		{"in a binary", Base{}, []changeset.Change{text("a", "\x00\xff"+token+"\x00")}, "github-pat"},
-		{"in base64", Base{}, []changeset.Change{text("a", base64.StdEncoding.EncodeToString([]byte("token "+token+" end")))}, "in coded form holds"},
-		{"far down", Base{}, []changeset.Change{text("a", filler+token+"\n")}, fmt.Sprintf("in line %d holds", strings.Count(filler, "\n")+1)},
+		{"in base64", Base{}, []changeset.Change{text("a", base64.StdEncoding.EncodeToString([]byte("token "+token+" end")))}, "in coded form ("},
+		{"far down", Base{}, []changeset.Change{text("a", filler+token+"\n")}, fmt.Sprintf("in line %d (", strings.Count(filler, "\n")+1)},
 		{"a key across two pieces", Base{}, []changeset.Change{text("a", filler[:piece-500]+"\n"+key)}, "private-key"},
 		{"in a link", Base{}, []changeset.Change{link("a", token)}, "github-pat"},
 		{"a guess", Base{}, []changeset.Change{text("a.go", guessed)}, "generic-api-key"},

@@ -58,11 +58,11 @@ func (c *check) secrets(ctx context.Context) error {
 			return err
 		}
 		for _, l := range leaks {
-			where := "in coded form "
+			where := "in coded form"
 			if l.line > 0 {
-				where = fmt.Sprintf("in line %d ", l.line)
+				where = fmt.Sprintf("in line %d", l.line)
 			}
-			c.found(ch.Path, RuleSecret, "%sholds what looks like a secret (gitleaks rule %s)", where, l.rule)
+			c.found(ch.Path, RuleSecret, "holds what looks like a secret %s (gitleaks rule %s)", where, l.rule)
 		}
 	}
 	return nil
