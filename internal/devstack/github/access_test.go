@@ -176,6 +176,11 @@ func TestSingleSignOnAndArchive(t *testing.T) {
 	if r.status != 403 || !strings.HasPrefix(r.header.Get("X-GitHub-SSO"), "required; url=https://github.com/orgs/corp/sso") {
 		t.Errorf("%d %v", r.status, r.header)
 	}
+	for token, want := range map[string]bool{"owner": false, "authorised": true} {
+		if out, err := git(t, "", token, "ls-remote", s.URL()+"/corp/sso"); (err == nil) != want || !want && !strings.Contains(out, "403") {
+			t.Errorf("git with %q: %v\n%s", token, err, out)
+		}
+	}
 	if r := ask(t, s, "authorised", "GET /repos/corp/sso", ""); r.status != 200 || r.get("organization.type") != "Organization" {
 		t.Errorf("authorised: %s", r)
 	}

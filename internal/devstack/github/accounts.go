@@ -183,6 +183,11 @@ func (t *Token) grants(r *repo, write bool, permissions ...string) bool {
 	})
 }
 
+// lacksSAML reports whether the owner's single sign-on keeps the token out.
+func (t *Token) lacksSAML(r *repo) bool {
+	return r.SAML && r.Private && t.Kind != App && !t.SAML
+}
+
 // workflows reports whether the bearer may change .github/workflows.
 func (t *Token) workflows() bool {
 	if t.Kind == Classic {

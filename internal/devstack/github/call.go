@@ -164,7 +164,7 @@ func (c *call) authorize(n need) error {
 		return errNotFound
 	case t == nil && n.write:
 		return refuse(401, "Requires authentication")
-	case c.repo.SAML && c.repo.Private && t.Kind != App && !t.SAML:
+	case t != nil && t.lacksSAML(c.repo):
 		c.w.Header().Set("X-GitHub-SSO", fmt.Sprintf("required; url=https://github.com/orgs/%s/sso?authorization_request=A", c.repo.Owner))
 		return refuse(403, "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.")
 	case t.grants(c.repo, n.write, n.permissions...) && t.role(c.repo) >= n.role:

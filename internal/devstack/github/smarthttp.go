@@ -56,6 +56,9 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request, path, service 
 	case repo == nil || !token.sees(repo):
 		http.Error(w, "Repository not found.", http.StatusNotFound)
 		return
+	case token != nil && token.lacksSAML(repo):
+		http.Error(w, "The '"+repo.Owner+"' organization has enabled or enforced SAML SSO.", http.StatusForbidden)
+		return
 	case !token.grants(repo, push, "contents"), push && token.role(repo) < roleWrite:
 		http.Error(w, "Permission to "+repo.fullName()+".git denied to "+token.login()+".", http.StatusForbidden)
 		return
