@@ -2,7 +2,6 @@ package github
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 	"testing"
 )
@@ -80,13 +79,8 @@ func TestPullLife(t *testing.T) {
 		"": "45 44", "?state=all": "45 44 43", "?state=closed": "43", "?state=all&head=demo:one": "43", "?head=DEMO:two": "44",
 		"?head=two": "45 44", "?head=eve:two": "", "?base=other": "", "?direction=asc": "44 45",
 	} {
-		r := ask(t, s, "", "GET /repos/demo/shop/pulls"+query, "")
-		var got []string
-		for _, m := range regexp.MustCompile(`"number":(\d+)`).FindAllStringSubmatch(r.text, -1) {
-			got = append(got, m[1])
-		}
-		if strings.Join(got, " ") != want {
-			t.Errorf("%q: %v, want %s", query, got, want)
+		if got := numbers(ask(t, s, "", "GET /repos/demo/shop/pulls"+query, "")); got != want {
+			t.Errorf("%q: %s, want %s", query, got, want)
 		}
 	}
 
