@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -78,11 +79,11 @@ func (r *repository) writeTree(ctx context.Context, index string) (tree string, 
 	if _, err := r.run(ctx, "read-tree", r.spec.Commit); err != nil {
 		return "", nil, err
 	}
-	add := append(r.withoutFilters(ctx), "add", "-A", "--ignore-errors")
-	if _, err := r.run(ctx, add...); err != nil {
+	filters := r.withoutFilters(ctx)
+	if _, err := r.run(ctx, slices.Concat(filters, []string{"add", "-A", "--ignore-errors"})...); err != nil {
 		notes = append(notes, "left out: "+err.Error()+"\n")
 	}
-	tree, err = r.run(ctx, "write-tree")
+	tree, err = r.run(ctx, append(filters, "write-tree")...) // it reads files, too, where the index is not sure of them
 	return tree, notes, err
 }
 

@@ -53,10 +53,11 @@ func (r *repository) command(ctx context.Context, args ...string) *exec.Cmd {
 
 // run calls git and returns what it says on standard output.
 func (r *repository) run(ctx context.Context, args ...string) (string, error) {
-	return r.finish(ctx, r.command(ctx, args...), args[0])
-}
-
-func (r *repository) finish(ctx context.Context, cmd *exec.Cmd, what string) (string, error) {
+	what := args[0]
+	for i := 0; args[i] == "-c"; i += 2 {
+		what = args[i+2]
+	}
+	cmd := r.command(ctx, args...)
 	var stdout, stderr capped
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
@@ -99,7 +100,7 @@ func (r *repository) clone(ctx context.Context) (notes []string, err error) {
 	if err := os.MkdirAll(r.dir, 0o755); err != nil {
 		return nil, err
 	}
-	if _, err := r.run(ctx, "init", "-q", "--template="); err != nil {
+	if _, err := r.run(ctx, "init", "-q"); err != nil {
 		return nil, err
 	}
 	if err := r.update(ctx); err != nil {

@@ -52,7 +52,7 @@ type Server struct {
 
 	mu    sync.Mutex
 	tasks map[string]*task // all that are on disk
-	busy  *task            // the one that has not ended, or nil
+	busy  *task            // the newest, which may have ended; or nil
 	// life is the context that tasks run under; set while serving.
 	life    context.Context
 	running sync.WaitGroup
@@ -172,7 +172,7 @@ func (s *Server) begin(life context.Context, loopback string) {
 	defer s.mu.Unlock()
 	s.life = life
 	s.tools.loopback = loopback
-	if s.busy != nil {
+	if s.busy != nil && !s.busy.ended() {
 		s.cfg.Log.Info("task taken up again", "task", s.busy.spec.ID)
 		s.start(s.busy)
 	}
@@ -190,13 +190,7 @@ func (s *Server) stopTasks() {
 func (s *Server) start(t *task) {
 	life := s.life
 	w := &worker{task: t, home: s.cfg.Home, tools: s.tools, now: s.cfg.Now, log: s.cfg.Log}
-	s.running.Go(func() {
-		if w.run(life) {
-			s.mu.Lock()
-			defer s.mu.Unlock()
-			s.busy = nil
-		}
-	})
+	s.running.Go(func() { w.run(life) })
 }
 
 // errConflict is returned for a task that cannot be started beside what there is.
@@ -212,7 +206,7 @@ func (s *Server) create(spec *api.Task) (*task, error) {
 		}
 		return t, nil
 	}
-	if s.busy != nil {
+	if s.busy != nil && !s.busy.ended() {
 		return nil, fmt.Errorf("task %s is under way: %w", s.busy.spec.ID, errConflict)
 	}
 	if s.life == nil {

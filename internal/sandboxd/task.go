@@ -139,9 +139,9 @@ func (t *task) status() api.Status {
 }
 
 // end makes the task's outcome final, then announces it.
-func (t *task) end(now time.Time) error {
+func (t *task) end(failure *api.Failure, now time.Time) error {
 	err := t.update(func(s *state) {
-		s.Status.Phase, s.Status.EndedAt = api.PhaseEnded, now
+		s.Status.Failure, s.Status.Phase, s.Status.EndedAt = failure, api.PhaseEnded, now
 	})
 	if err != nil {
 		return err

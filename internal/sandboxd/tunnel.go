@@ -22,6 +22,10 @@ import (
 // to be accepted.
 const maxStreams = 48
 
+// maxWaiting is how many streams may wait for the host to accept them; it
+// refuses more. Opening another one then waits.
+const maxWaiting = 32
+
 // tunnel is the way to the host: the newest session that it opened, or none.
 type tunnel struct {
 	patience time.Duration
@@ -47,6 +51,7 @@ func (t *tunnel) accept(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	config := yamux.DefaultConfig()
+	config.AcceptBacklog = maxWaiting
 	config.KeepAliveInterval = 10 * time.Second // how soon a host that vanished is noticed
 	config.LogOutput = io.Discard
 	session, err := yamux.Client(websocket.NetConn(context.WithoutCancel(r.Context()), socket, websocket.MessageBinary), config)

@@ -39,9 +39,10 @@ type worker struct {
 	outlets []*outlet // of commands whose children may still write
 }
 
-// run works until the task ends (true) or life does (false: the task can be
-// taken up again). When it returns, nothing of the task runs any more.
-func (w *worker) run(life context.Context) bool {
+// run works until the task ends, or life does: the task can then be taken up
+// again. When the end is announced, and when run returns, nothing of the task
+// runs any more.
+func (w *worker) run(life context.Context) {
 	ctx, cancel := context.WithCancelCause(life)
 	var watch sync.WaitGroup
 	watch.Go(func() { w.watchDeadline(ctx, cancel) })
@@ -50,21 +51,16 @@ func (w *worker) run(life context.Context) bool {
 	w.task.bind(cancel)
 
 	w.killUnfinished()
-	defer w.killAll()
 	failure := w.work(ctx, life)
+	w.killAll()
 	for life.Err() == nil {
-		err := w.task.update(func(s *state) { s.Status.Failure = failure })
+		err := w.task.end(failure, w.now())
 		if err == nil {
-			w.killAll()
-			err = w.task.end(w.now())
-		}
-		if err == nil {
-			return true
+			return
 		}
 		w.log.Error("task's end not stored", "task", w.task.spec.ID, "error", err)
 		wait(life, time.Second)
 	}
-	return false
 }
 
 func wait(ctx context.Context, d time.Duration) {

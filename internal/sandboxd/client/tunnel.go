@@ -22,7 +22,7 @@ import (
 // (maxStreams+maxWaiting) windows of 256 KiB are held for it.
 const (
 	maxStreams = 64 // accepted and not closed; sandboxd opens at most 48
-	maxWaiting = 16 // opened by the sandbox and not yet accepted
+	maxWaiting = 32 // opened by the sandbox and not yet accepted: sandboxd counts on as many
 	maxLinger  = 4 * maxStreams
 	maxPings   = 10 // in a row that may come faster than one a second
 )

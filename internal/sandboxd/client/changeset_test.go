@@ -1,0 +1,103 @@
+package client
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/dayclaude/dayclaude/internal/changeset"
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+const base = "0123456789abcdef0123456789abcdef01234567"
+
+func TestReadChangeset(t *testing.T) {
+	t.Parallel()
+	want := &changeset.Set{Base: base, Truncated: true, Changes: []changeset.Change{
+		{Path: "a", Mode: changeset.ModeFile, Content: []byte("x\x00\xff")}, {Path: "b", Deleted: true},
+		{Path: "c\uFFFD", RawPath: []byte("c\xff"), Mode: changeset.ModeSymlink, Content: []byte("a")},
+	}}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := readChangeset(strings.NewReader(string(data)+"\n"), 4); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := readChangeset(strings.NewReader(string(data)), 3); !errors.Is(err, errBroken) {
+		t.Errorf("4 bytes where 3 are allowed: %v", err)
+	}
+	reset := errors.New("connection reset")
+	if _, err := readChangeset(io.MultiReader(strings.NewReader(string(data[:40])), iotest.ErrReader(reset)), 4); !errors.Is(err, reset) || fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("cut: %v", err)
+	}
+	change := func(c string) string { return fmt.Sprintf(`{"base":"%s","changes":[%s]}`, base, c) }
+	for name, body := range map[string]string{
+		"empty":            "",
+		"no base":          `{"changes":[]}`,
+		"bad base":         `{"base":"HEAD","changes":[]}`,
+		"not an object":    `[]`,
+		"not a list":       `{"base":"` + base + `","changes":{}}`,
+		"two lists":        `{"base":"` + base + `","changes":[],"changes":[]}`,
+		"unknown key":      `{"base":"` + base + `","changes":[],"extra":1}`,
+		"more behind":      change("") + "{}",
+		"cut":              change("")[:50],
+		"no path":          change(`{"mode":"100644"}`),
+		"long path":        change(`{"path":"` + strings.Repeat("x", 4*maxPath) + `","mode":"100644"}`),
+		"no mode":          change(`{"path":"a"}`),
+		"directory":        change(`{"path":"a","mode":"040000"}`),
+		"mode and deleted": change(`{"path":"a","mode":"100644","deleted":true}`),
+		"content, deleted": change(`{"path":"a","content":"eA==","deleted":true}`),
+		"unknown field":    change(`{"path":"a","mode":"100644","owner":"root"}`),
+		"not base64":       change(`{"path":"a","mode":"100644","content":"%"}`),
+		"too much":         change(`{"path":"a","mode":"100644","content":"` + base64.StdEncoding.EncodeToString(make([]byte, 2000)) + `"}`),
+		"too many":         change(strings.Repeat(`{"path":"a","deleted":true},`, maxChanges) + `{"path":"a","deleted":true}`),
+	} {
+		if set, err := readChangeset(strings.NewReader(body), 1000); !errors.Is(err, errBroken) || fault.KindOf(err) != fault.Sandbox {
+			t.Errorf("%s: %+v, %v", name, set, err)
+		}
+	}
+	endless := io.MultiReader(strings.NewReader(`{"base":"`), zeros{})
+	if _, err := readChangeset(endless, 1000); !errors.Is(err, errBroken) {
+		t.Errorf("endless: %v", err)
+	}
+}
+
+// zeros is a reader of a string that never ends.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '0'
+	}
+	return len(p), nil
+}
+
+func FuzzReadChangeset(f *testing.F) {
+	f.Add(`{"base":"` + base + `","truncated":false,"changes":[{"path":"a","mode":"100644","content":"eA=="}]}`)
+	f.Add(`{"base":"` + base + `","changes":[{"path":"a","deleted":true}]}`)
+	f.Fuzz(func(t *testing.T, body string) {
+		const most = 64
+		set, err := readChangeset(strings.NewReader(body), most)
+		if err != nil {
+			if set != nil || fault.KindOf(err) != fault.Sandbox {
+				t.Errorf("%+v, %v", set, err)
+			}
+			return
+		}
+		if set.Size() > most || len(set.Base) != 40 {
+			t.Errorf("accepted %+v", set)
+		}
+		for _, c := range set.Changes {
+			if c.Deleted == (c.Mode != "") || c.Path == "" {
+				t.Errorf("accepted %+v", c)
+			}
+		}
+	})
+}
