@@ -59,7 +59,7 @@ func (t *toldError) Unwrap() error { return t.error }
 func (a *app) printError(err error, asJSON bool) {
 	hint := fault.HintOf(err)
 	if asJSON {
-		writeJSON(a.streams.Err, map[string]string{"error": err.Error(), "kind": string(fault.KindOf(err)), "hint": hint})
+		_ = writeJSON(a.streams.Err, map[string]string{"error": err.Error(), "kind": string(fault.KindOf(err)), "hint": hint})
 		return
 	}
 	fmt.Fprintln(a.streams.Err, "dayclaude:", err)

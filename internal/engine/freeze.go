@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 
+	"github.com/google/uuid"
+
 	"github.com/dayclaude/dayclaude/internal/config"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/report"
@@ -18,7 +20,14 @@ func (d *drive) freeze(ctx context.Context) (run.State, error) {
 		if err != nil {
 			return "", err
 		}
-		if err := d.save(func() { d.run.Frozen = frozen }); err != nil {
+		if err := d.save(func() {
+			d.run.Frozen = frozen
+			// What an earlier run did and did not publish is gone from the tree: a
+			// session that remembers doing it would take it for done.
+			if d.run.Number > 1 && frozen.BranchHead == "" {
+				d.thread.SessionID = uuid.NewString()
+			}
+		}); err != nil {
 			return "", err
 		}
 	}

@@ -59,11 +59,12 @@ func (d *drive) ready(ctx context.Context) error {
 	case sb.Labels[LabelStore] != d.Store.ID():
 		err = fault.New(fault.Conflict, "the sandbox %s belongs to another store: another machine works on %s", name, d.thread.Ref).
 			WithHint("wait for that machine, or begin anew beside it with --new")
-	case sb.State == daytona.Errored || sb.State == daytona.BuildFailed:
+	case sb.State.Failed():
 		d.say(run.Began, "replacing sandbox %s, which broke", name)
-		if err = d.Daytona.Delete(ctx, sb.ID); err == nil {
-			sb, err = d.create(ctx, name)
-		}
+		sb, err = d.replace(ctx, sb)
+	case !d.networkHolds(sb):
+		d.say(run.Began, "replacing sandbox %s, which has another network policy", name)
+		sb, err = d.replace(ctx, sb)
 	default:
 		d.say(run.Began, "starting sandbox %s", name)
 	}
@@ -136,6 +137,15 @@ func (d *drive) create(ctx context.Context, name string) (*daytona.Sandbox, erro
 	return sb, err
 }
 
+// replace deletes a sandbox and makes it anew under its name.
+func (d *drive) replace(ctx context.Context, sb *daytona.Sandbox) (*daytona.Sandbox, error) {
+	name := run.SandboxName(d.thread.RepositoryID, d.thread.Ref.Number, d.thread.Generation)
+	if err := d.Daytona.Delete(ctx, sb.ID); err != nil {
+		return nil, err
+	}
+	return d.create(ctx, name)
+}
+
 // network is the policy that holds for the run.
 func (d *drive) network() run.Network {
 	if n := d.settings.Network.Network; n.Mode != "" {
@@ -144,22 +154,27 @@ func (d *drive) network() run.Network {
 	return run.DefaultNetwork(d.run.Frozen.Repository.Private)
 }
 
-// holdNetwork compares what Daytona granted with the policy: servers ignore
+// networkHolds compares what Daytona granted with the policy: servers ignore
 // settings that they don't know, and a sandbox that can reach more than it
-// should must not get the source.
-func (d *drive) holdNetwork(sb *daytona.Sandbox) error {
+// should must not get the source. One that can reach nothing is always safe.
+func (d *drive) networkHolds(sb *daytona.Sandbox) bool {
 	block, domains := d.network().Allowed()
-	switch {
-	case sb.NetworkBlockAll && block, !block && domains == nil:
-		return nil
-	case sb.NetworkBlockAll:
-		d.say(run.Notice, "this Daytona can't open single domains: the sandbox has no network at all")
-		return nil
-	case !block && slices.Equal(slices.Sorted(slices.Values(domains)), slices.Sorted(slices.Values(sb.Domains))):
-		return nil
+	if sb.NetworkBlockAll {
+		return block || domains != nil
 	}
-	return fault.New(fault.Sandbox, "Daytona did not apply the network policy %q to sandbox %s", d.network(), sb.Name).
-		WithHint("set `network: open` in %s if that is acceptable, or use a Daytona that knows domain lists", config.RepositoryFile)
+	return !block && slices.Equal(slices.Sorted(slices.Values(domains)), slices.Sorted(slices.Values(sb.Domains)))
+}
+
+// holdNetwork refuses a sandbox whose network is wider than the policy.
+func (d *drive) holdNetwork(sb *daytona.Sandbox) error {
+	if !d.networkHolds(sb) {
+		return fault.New(fault.Sandbox, "Daytona did not apply the network policy %q to sandbox %s", d.network(), sb.Name).
+			WithHint("set `network: open` in %s if that is acceptable, or use a Daytona that knows domain lists", config.RepositoryFile)
+	}
+	if block, _ := d.network().Allowed(); sb.NetworkBlockAll && !block {
+		d.say(run.Notice, "this Daytona can't open single domains: the sandbox has no network at all")
+	}
+	return nil
 }
 
 // connect gives sandboxd its orders' token and opens the tunnel, putting

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -72,7 +73,7 @@ func (d *drive) task() api.Task {
 		Claude: api.Claude{
 			Prompt: prompt.Task(prompt.Input{
 				Frozen: *f, Instructions: o.Instructions, RepositoryInstructions: d.settings.Instructions,
-				Check: d.settings.Check, FollowUp: d.run.Number > 1,
+				Check: d.settings.Check, FollowUp: f.BranchHead != "",
 			}),
 			System:     prompt.System(),
 			Model:      o.Model,
@@ -318,7 +319,9 @@ func (d *drive) unpark(context.Context) (run.State, error) {
 // nextTask counts up the number at a task's end: r_abc-1 → r_abc-2.
 func nextTask(id string) string {
 	i := strings.LastIndexByte(id, '-')
-	n := 0
-	fmt.Sscanf(id[i+1:], "%d", &n)
+	n, err := strconv.Atoi(id[i+1:])
+	if err != nil {
+		n = 1
+	}
 	return fmt.Sprintf("%s-%d", id[:i], n+1)
 }

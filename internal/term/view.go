@@ -202,7 +202,7 @@ func (l *live) draw() {
 		b.WriteString("\n")
 	}
 	l.drawn = len(lines)
-	io.WriteString(l.s.Err, b.String())
+	fmt.Fprint(l.s.Err, b.String())
 }
 
 func (l *live) lines() []string {
