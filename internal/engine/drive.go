@@ -36,6 +36,7 @@ type drive struct {
 	settings *config.Repository // parsed from the frozen run
 	sandbox  *daytona.Sandbox   // started
 	sandboxd *client.Client     // answers and takes our orders
+	heard    int                // bytes of the task's events, by this process
 	broker   *broker.Broker
 	tunnel   func() // ends the tunnel and waits for it; nil while there is none
 }
@@ -174,9 +175,10 @@ func (d *drive) problem(err error) run.Problem {
 	return p
 }
 
-// clean makes a text fit to be stored and shown, wherever it came from.
+// clean makes a text fit to be stored and shown, wherever it came from. It is
+// cut last: a secret that is cut is not known any more.
 func (d *drive) clean(text string, most int) string {
-	return d.Redactor.Redact(untrusted.Head(untrusted.Text(text), most))
+	return untrusted.Head(d.Redactor.Redact(untrusted.Text(text)), most)
 }
 
 // say logs an entry of the run in the state it is in.

@@ -1,9 +1,10 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"slices"
 
@@ -59,24 +60,47 @@ func (d *drive) collect(ctx context.Context) (*changeset.Set, error) {
 	if err := d.keep(changesetFile, content); err != nil {
 		return nil, err
 	}
-	var transcript bytes.Buffer
-	if err := d.sandboxd.Transcript(ctx, d.run.Task, &transcript, maxTranscriptBytes); err != nil {
+	return set, d.keepTranscript(ctx)
+}
+
+// keepTranscript copies Claude's session to the host, redacted. One that can't
+// be had is no reason to lose the changes.
+func (d *drive) keepTranscript(ctx context.Context) error {
+	var lost error
+	err := d.keepFrom(transcriptFile, func(w io.Writer) error {
+		redacted := d.Redactor.Writer(w)
+		lost = d.sandboxd.Transcript(ctx, d.run.Task, redacted, maxTranscriptBytes)
+		return errors.Join(lost, redacted.Close())
+	})
+	if lost != nil {
 		d.Log.Warn("transcript not kept", "run", d.run.ID, "error", err)
-		return set, nil
+		return nil
 	}
-	return set, d.keep(transcriptFile, []byte(d.Redactor.Redact(transcript.String())))
+	return err
 }
 
 // keep writes a file into the run's directory, whole or not at all.
 func (d *drive) keep(name string, content []byte) error {
+	return d.keepFrom(name, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// keepFrom is keep for what is too large to be held.
+func (d *drive) keepFrom(name string, write func(io.Writer) error) error {
 	path, err := d.file(name)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // kept reads the changeset that harvest kept.
@@ -133,29 +157,24 @@ func (d *drive) keepPatch(ctx context.Context, set *changeset.Set) error {
 
 // patch renders the changes against what stands at their base.
 func (d *drive) patch(ctx context.Context, set *changeset.Set) (string, error) {
-	entries, err := d.Hub.Entries(ctx, d.run.Frozen.Repository, set.Base, paths(set))
+	if tooMany(set) {
+		return "", fault.New(fault.Failed, "%d changes are too many for a patch", len(set.Changes))
+	}
+	base, err := d.lookAtBase(ctx, set)
 	if err != nil {
 		return "", err
 	}
 	var failed error
 	text := patch.Format(set, func(path string) ([]byte, string, bool) {
-		e, ok := entries[path]
+		e, ok := base.entries[path]
 		if !ok || e.Mode == hub.ModeDirectory || e.Mode == changeset.ModeSubmodule || failed != nil {
 			return nil, "", false
 		}
 		var content []byte
-		content, failed = d.Hub.Blob(ctx, d.run.Frozen.Repository, e.SHA, maxChangesetBytes)
+		content, failed = base.read(ctx, path)
 		return content, e.Mode, failed == nil
 	})
 	return text, failed
-}
-
-func paths(set *changeset.Set) []string {
-	all := make([]string, len(set.Changes))
-	for i, c := range set.Changes {
-		all[i] = c.Path
-	}
-	return all
 }
 
 // gate holds the changes against the policy. What it refuses is named, and the
@@ -169,17 +188,11 @@ func (d *drive) gate(ctx context.Context) (run.State, error) {
 		return "", err
 	}
 	d.say(run.Began, "holding %d changed file%s against the policy", len(set.Changes), plural(len(set.Changes)))
-	entries, err := d.Hub.Entries(ctx, d.run.Frozen.Repository, set.Base, paths(set))
+	base, err := d.lookAtBase(ctx, set)
 	if err != nil {
 		return "", err
 	}
-	base := gate.Base{Modes: make(map[string]string, len(entries)), Content: func(ctx context.Context, path string) ([]byte, error) {
-		return d.Hub.Blob(ctx, d.run.Frozen.Repository, entries[path].SHA, maxChangesetBytes)
-	}}
-	for path, e := range entries {
-		base.Modes[path] = e.Mode
-	}
-	findings, err := gate.Check(ctx, d.policy(), base, set)
+	findings, err := gate.Check(ctx, d.policy(), gate.Base{Modes: base.modes(), Content: base.read}, set)
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,8 @@ const (
 	maxChangesetBytes  = 32 << 20
 	maxChangesetFiles  = 5000
 	maxTranscriptBytes = 64 << 20
+	maxEvents          = 1_000_000 // of a task
+	maxEventBytes      = 64 << 20  // of their text, as far as one process hears it; sandboxd stops at 32 MiB
 	setupTimeout       = 15 * time.Minute
 	checkTimeout       = 15 * time.Minute
 	modelCallTimeout   = 10 * time.Minute
@@ -112,9 +114,8 @@ func (d *drive) follow(ctx context.Context) (api.Status, error) {
 		var ended *api.Status
 		err := d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
 			pause = 100 * time.Millisecond
-			d.record(e)
 			ended = e.Ended
-			return nil
+			return d.record(e)
 		})
 		switch {
 		case ended != nil:
@@ -159,9 +160,9 @@ func (d *drive) reachAgain(ctx context.Context) error {
 	return err
 }
 
-// record logs one event of the task.
-func (d *drive) record(e api.Event) {
-	entry := run.Entry{Time: e.Time, Phase: string(e.Phase)}
+// record logs one event of the task. It fails when there is no end to them.
+func (d *drive) record(e api.Event) error {
+	entry := run.Entry{Time: d.plausible(e.Time), Phase: string(e.Phase)}
 	switch {
 	case e.Started:
 		entry.Kind, entry.Text = run.Began, d.phaseText(e.Phase)
@@ -170,12 +171,28 @@ func (d *drive) record(e api.Event) {
 	case e.Claude != nil:
 		entry.Kind, entry.Text, entry.Failed = told(e.Claude)
 	}
+	if d.heard += len(entry.Text); d.heard > maxEventBytes || e.Number > maxEvents {
+		return fault.New(fault.Sandbox, "the sandbox reported more than %d events or %d MiB of them", maxEvents, maxEventBytes>>20).
+			WithHint("the sandbox may have been tampered with: look at `dayclaude runs logs`; `--new` begins with another one")
+	}
 	note := func() { d.run.LastEvent = e.Number }
 	if entry.Kind == "" || entry.Kind == run.Began && entry.Text == "" {
 		d.append(note)
-		return
+		return nil
 	}
 	d.append(note, entry)
+	return nil
+}
+
+// plausible is the sandbox's word for when something happened, unless it
+// cannot have been then: an odd time would hide an entry, or keep it from
+// being stored.
+func (d *drive) plausible(t time.Time) time.Time {
+	now := d.Now()
+	if t.Before(d.run.CreatedAt) || t.After(now) {
+		return now.UTC()
+	}
+	return t.UTC()
 }
 
 func (d *drive) phaseText(p api.Phase) string {
