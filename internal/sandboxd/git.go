@@ -143,8 +143,16 @@ func (r *repository) update(ctx context.Context) error {
 // not get.
 func (r *repository) missing(ctx context.Context) (notes []string) {
 	if _, err := os.Lstat(filepath.Join(r.dir, ".gitmodules")); err == nil {
-		if _, err := r.run(ctx, "submodule", "update", "-q", "--init", "--recursive", "--depth=1"); err != nil {
-			notes = append(notes, "submodules are missing: "+err.Error()+"\n")
+		paths, err := r.run(ctx, "config", "-z", "-f", ".gitmodules", "--get-regexp", `^submodule\..*\.path$`)
+		if err != nil {
+			return []string{"submodules are missing: " + err.Error() + "\n"}
+		}
+		for entry := range strings.SplitSeq(strings.TrimSuffix(paths, "\x00"), "\x00") {
+			_, path, _ := strings.Cut(entry, "\n")
+			// One by one: git checks out none if it could not clone all.
+			if _, err := r.run(ctx, "submodule", "update", "-q", "--init", "--recursive", "--depth=1", "--", path); err != nil {
+				notes = append(notes, "submodule "+path+" is missing: "+err.Error()+"\n")
+			}
 		}
 	}
 	if data, err := readBounded(filepath.Join(r.dir, ".gitattributes"), 1<<20); err == nil && bytes.Contains(data, []byte("filter=lfs")) {

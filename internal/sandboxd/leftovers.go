@@ -24,10 +24,17 @@ const killPatience = 3 * time.Second
 // keep, and those they start meanwhile, until there are none.
 func killMarked(dir, keep string) {
 	deadline := time.Now().Add(killPatience)
+	killed := map[int]bool{}
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		var found bool
 		for _, pid := range marked(dir, keep) {
 			found = syscall.Kill(pid, syscall.SIGKILL) == nil || found
+			killed[pid] = true
+		}
+		for pid := range killed { // claude.Run made orphans our children
+			if reaped, _ := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); reaped == pid {
+				delete(killed, pid)
+			}
 		}
 		if !found || time.Now().After(deadline) {
 			return

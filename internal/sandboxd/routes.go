@@ -185,6 +185,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request, t *task) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(w)
+	defer func() { _ = out.SetWriteDeadline(time.Time{}) }() // the connection may be used again
 	lines := tail{log: t.events}
 	pulse := time.NewTicker(streamPulse)
 	defer pulse.Stop()

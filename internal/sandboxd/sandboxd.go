@@ -142,11 +142,11 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	}
 	public, lent := bounded(s.handler()), bounded(s.tunnel.proxy(s.cfg.Log))
 
+	s.begin(life, "http://"+loopback.Addr().String())
 	failed := make(chan error, 2)
 	var servers sync.WaitGroup
 	servers.Go(func() { failed <- public.Serve(listener) })
 	servers.Go(func() { failed <- lent.Serve(loopback) })
-	s.begin(life, "http://"+loopback.Addr().String())
 
 	select {
 	case <-ctx.Done():

@@ -344,3 +344,31 @@ func TestFollowUp(t *testing.T) {
 		t.Errorf("a damaged clone was not made anew: %+v", ended.Failure)
 	}
 }
+
+func TestSubmodules(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	shop := t.TempDir()
+	s.git(shop, "clone", "-q", filepath.Join(s.origin, "shop.git"), ".")
+	modules := "[submodule \"lib\"]\n\tpath = lib\n\turl = git@github.example:shop.git\n" +
+		"[submodule \"secret\"]\n\tpath = secret\n\turl = ../secret.git\n"
+	if err := os.WriteFile(filepath.Join(shop, ".gitmodules"), []byte(modules), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"lib", "secret"} {
+		s.git(shop, "update-index", "--add", "--cacheinfo", "160000,"+s.base+","+path)
+	}
+	s.git(shop, "add", ".gitmodules")
+	s.git(shop, "commit", "-q", "-m", "submodules")
+	s.git(shop, "push", "-q", "origin", "HEAD")
+	s.base = s.git(shop, "rev-parse", "HEAD")
+	s.serve()
+	s.open()
+	events, ended := s.do(s.task("cp lib/README.md copy"))
+	if ended.Failure != nil || !strings.Contains(output(events), "submodule secret is missing") || strings.Contains(output(events), "submodule lib") {
+		t.Errorf("failure %+v, output %s", ended.Failure, output(events))
+	}
+	if _, lines := s.changes("t1"); !slices.Equal(lines, []string{`100644 copy "hello\n"`}) {
+		t.Errorf("changes %q", lines)
+	}
+}

@@ -14,7 +14,7 @@ import (
 
 // Bounds of a changeset beside its content, which the caller bounds.
 const (
-	maxChanges = 100_000
+	maxChanges = 20_000
 	maxPath    = 4096     // as on Linux
 	maxPaths   = 64 << 20 // bytes of JSON beside the content
 )
