@@ -25,6 +25,12 @@ func main() {
 	case len(os.Args) > 1:
 		fmt.Fprintln(os.Stderr, "usage: sandboxd [--version]")
 		os.Exit(2)
+	case os.Getpid() == 1:
+		code, err := asInit()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "sandboxd:", err)
+		}
+		os.Exit(code)
 	default:
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 		err := serve(ctx)
