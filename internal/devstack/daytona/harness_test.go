@@ -56,7 +56,8 @@ func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *
 		change(&opts)
 	}
 	if len(opts.Snapshots) == 0 {
-		opts.Snapshots = []daytona.Snapshot{{Name: "dev", Image: image}}
+		// The image's own entrypoint would take the port that tests listen on.
+		opts.Snapshots = []daytona.Snapshot{{Name: "dev", Image: image, Entrypoint: []string{"true"}}}
 	}
 	if testing.Verbose() {
 		opts.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
