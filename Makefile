@@ -73,7 +73,7 @@ bench: build claude ## measure against the real things, in one run
 	@bash .ci/with-docker make --no-print-directory test-image bench-run
 
 bench-run:
-	go test -run '^$$' -bench . -benchtime 1x -count 1 ./internal/bench
+	go run -tags embed_sandboxd ./internal/bench
 
 clean:
 	rm -rf dist snapshot/bin

@@ -50,6 +50,12 @@ const (
 	dummyOAuth = "sk-ant-oat01-dayclaude"
 )
 
+// Command is what Run starts: the command line, and the whole environment.
+// The prompt goes to its standard input.
+func (inv Invocation) Command() (line, env []string) {
+	return append([]string{inv.Path}, inv.args()...), inv.environ()
+}
+
 // args is the command line without the program's name.
 func (inv Invocation) args() []string {
 	args := []string{

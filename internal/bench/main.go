@@ -1,0 +1,74 @@
+// Bench measures dayclaude against doing the same without it, on this machine
+// and in one run, and prints a table with the aims beside. It asserts nothing:
+// times are for people to judge.
+//
+//	make bench
+//	go run -tags embed_sandboxd ./internal/bench -rounds 3 -only process,cold
+//
+// It needs what `make build claude test-image` makes, git, and a Docker
+// engine for the rows that say docker.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 7, "how often each side of a comparison of runs is measured")
+	only := flag.String("only", "docker,process,broker,cold,size", "what to measure")
+	program := flag.String("dayclaude", "dist/dayclaude", "the `program` to measure")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, *program, *rounds, strings.Split(*only, ",")); err != nil {
+		stop()
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench measures what is asked for and prints the table.
+func bench(ctx context.Context, program string, rounds int, only []string) error {
+	parts := []struct {
+		name    string
+		measure func() ([]row, error)
+	}{
+		{engineDocker, func() ([]row, error) { return runs(ctx, program, engineDocker, rounds) }},
+		{engineProcess, func() ([]row, error) { return runs(ctx, program, engineProcess, rounds) }},
+		{"broker", func() ([]row, error) { return brokerCalls(ctx, 100*rounds) }},
+		{"cold", func() ([]row, error) { return coldStart(ctx, program, 20*rounds) }},
+		{"size", sandboxdSizes},
+	}
+	var rows []row
+	for _, p := range parts {
+		if !slices.Contains(only, p.name) {
+			continue
+		}
+		fmt.Fprintf(os.Stderr, "measuring: %s\n", p.name)
+		measured, err := p.measure()
+		if err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+		rows = append(rows, measured...)
+	}
+	fmt.Printf("%d cores, load %s, %s/%s, %s; medians of %d rounds, sides in turn\n\n", runtime.NumCPU(), load(), runtime.GOOS, runtime.GOARCH, runtime.Version(), rounds)
+	return printTable(os.Stdout, rows)
+}
+
+// load is the machine's load of the last minute, where the system tells it.
+func load() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	one, _, _ := strings.Cut(string(content), " ")
+	return one
+}
