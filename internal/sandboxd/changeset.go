@@ -41,7 +41,9 @@ func (r *repository) writeChangeset(ctx context.Context, w io.Writer, scratch st
 	if err := os.Mkdir(filepath.Join(scratch, "objects"), 0o700); err != nil {
 		return nil, err
 	}
-	if _, err := private.run(ctx, "cat-file", "-e", r.spec.Commit+"^{tree}"); err != nil {
+	if _, err := private.run(ctx, "cat-file", "-e", r.spec.Commit+"^{tree}"); ctx.Err() != nil {
+		return nil, err
+	} else if err != nil {
 		return nil, fmt.Errorf("the clone's .git is damaged: it no longer holds the base commit %s: %w", r.spec.Commit, err)
 	}
 	tree, notes, err := private.writeTree(ctx, filepath.Join(scratch, "index"))

@@ -145,7 +145,7 @@ type Status struct {
 // badly is not one: that is in its Result.
 type Failure struct {
 	Phase   Phase  `json:"phase"`
-	Kind    string `json:"kind"`    // clone_failed, setup_failed, setup_timeout, claude_missing, deadline, cancelled, internal
+	Kind    string `json:"kind"`    // clone_failed, setup_failed, setup_timeout, claude_missing, changeset_failed, deadline, cancelled, internal
 	Message string `json:"message"` // what was attempted and what it said, at most 4 KiB
 }
 
