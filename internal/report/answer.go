@@ -103,9 +103,12 @@ var (
 // references, which would close what they name when the commit is merged.
 func Title(text string, most int) string {
 	text = untrusted.Line(text, 4*most)
-	text = named.ReplaceAllString(text, "$1$2")
-	text = numbered.ReplaceAllString(text, "no. $1")
-	text = numberedGH.ReplaceAllString(text, "GH $1")
-	text = scheme.ReplaceAllString(text, " ")
+	for before := ""; before != text; { // "@#1" is a name once its "#" is gone
+		before = text
+		text = named.ReplaceAllString(text, "$1$2")
+		text = numbered.ReplaceAllString(text, "no. $1")
+		text = numberedGH.ReplaceAllString(text, "GH $1")
+		text = scheme.ReplaceAllString(text, " ")
+	}
 	return untrusted.Line(strings.TrimRight(text, " .:"), most)
 }

@@ -46,6 +46,7 @@ func TestTitle(t *testing.T) {
 		"@@a @b-@c x@d":             "a b-c x@d",
 		"hthttp://tps://x/issues/1": "ht tps://x/issues/1",
 		"GH-7 and gh-8":             "GH 7 and GH 8",
+		"a @#1 b #@2 gh-@3":         "a no. 1 b no. 2 GH 3",
 		"a\u202eb\nc":               "ab c",
 	} {
 		if got := Title(in, 100); got != want {

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxLine = 3000 // bytes of one line of prose; escaping makes at most five times that
+	maxLine = 3000 // bytes of one line; escaping makes at most five times that
 	cut     = "\n\n*(The rest is left out here.)*"
 )
 
@@ -23,7 +23,7 @@ const (
 // code spans end on their line, and whatever could open anything else is
 // escaped.
 func Markdown(text string, most int) string {
-	lines := strings.Split(strings.Trim(untrusted.Text(text), "\n"), "\n")
+	lines := strings.Split(strings.Trim(untrusted.Text(untrusted.Head(text, maxInput)), "\n"), "\n")
 	var b strings.Builder
 	for len(lines) > 0 && b.Len() <= most {
 		if open := opening.FindStringSubmatch(lines[0]); open != nil {
@@ -40,9 +40,9 @@ func Markdown(text string, most int) string {
 		for n < len(lines) && !opening.MatchString(lines[n]) {
 			n++
 		}
-		text := untrusted.WithoutComments(strings.Join(lines[:n], "\n"))
-		table := delimiter.MatchString(text)
-		for line := range strings.SplitSeq(text, "\n") {
+		words := untrusted.WithoutComments(strings.Join(lines[:n], "\n"))
+		table := delimiter.MatchString(words)
+		for line := range strings.SplitSeq(words, "\n") {
 			if b.Len() > most {
 				break
 			}
@@ -52,7 +52,7 @@ func Markdown(text string, most int) string {
 		lines = lines[n:]
 	}
 	out := strings.Trim(b.String(), "\n")
-	if len(lines) > 0 || b.Len() > most {
+	if len(lines) > 0 || b.Len() > most || len(text) > maxInput {
 		out += cut
 	}
 	return out
@@ -93,8 +93,9 @@ var ours = regexp.MustCompile(`(?i)<!--(\s*dayclaude)`)
 // fence writes code between fences that nothing in it can end.
 func fence(b *strings.Builder, code []string, lang string, most int) {
 	longest := 2
-	for _, line := range code {
-		for run := range strings.FieldsFuncSeq(line, func(r rune) bool { return r != '`' }) {
+	for i := range code {
+		code[i] = short(ours.ReplaceAllString(code[i], "<! --$1"))
+		for run := range strings.FieldsFuncSeq(code[i], func(r rune) bool { return r != '`' }) {
 			longest = max(longest, len(run))
 		}
 	}
@@ -108,9 +109,17 @@ func fence(b *strings.Builder, code []string, lang string, most int) {
 			b.WriteString("…\n")
 			break
 		}
-		b.WriteString(untrusted.Head(ours.ReplaceAllString(line, "<! --$1"), maxLine) + "\n")
+		b.WriteString(line + "\n")
 	}
 	b.WriteString(ticks + "\n")
+}
+
+// short cuts a line that is too long.
+func short(line string) string {
+	if len(line) <= maxLine {
+		return line
+	}
+	return untrusted.Head(line, maxLine) + "…"
 }
 
 // issueURL matches the address of an issue, pull request or discussion: on
@@ -122,10 +131,7 @@ var delimiter = regexp.MustCompile(`(?m)^[\s>*+0-9.)|:-]*(?:-[\s>*+0-9.)|:-]*[|:
 
 // prose writes one line that is not in a code block, but may be in a table.
 func prose(b *strings.Builder, line string, table bool) {
-	if len(line) > maxLine {
-		line = untrusted.Head(line, maxLine) + "…"
-	}
-	p := &scanner{in: line, table: table}
+	p := &scanner{in: short(line), table: table}
 	for p.in != "" {
 		p.next()
 	}
