@@ -233,10 +233,9 @@ func (r *repository) render(ctx context.Context, w io.Writer, changes []change, 
 
 // catFile is a `git cat-file` that was asked for the blobs of some changes.
 type catFile struct {
-	out    *bufio.Reader
-	stop   context.CancelFunc
-	wait   func() error
-	stderr *capped
+	out  *bufio.Reader
+	stop func()       // ends it if it did not end
+	wait func() error // for its end, once all was read
 }
 
 func (r *repository) cat(ctx context.Context, changes []change, mode string) (*catFile, error) {
@@ -259,7 +258,7 @@ func (r *repository) cat(ctx context.Context, changes []change, mode string) (*c
 		return nil, err
 	}
 	var waited bool
-	c := &catFile{out: bufio.NewReader(out), stderr: &stderr}
+	c := &catFile{out: bufio.NewReader(out)}
 	c.wait = func() error {
 		if waited {
 			return nil
