@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
@@ -61,18 +61,19 @@ type Paths struct {
 type Network struct{ run.Network }
 
 // UnmarshalYAML takes a word or a list of domains.
-func (n *Network) UnmarshalYAML(b []byte) error {
-	var list []string
-	if err := yaml.Unmarshal(b, &list); err != nil {
-		var word string
-		if err := yaml.Unmarshal(b, &word); err != nil {
-			return fmt.Errorf("network takes a word or a list of domains")
+func (n *Network) UnmarshalYAML(node *yaml.Node) error {
+	list := []string{node.Value}
+	if node.Kind != yaml.ScalarNode {
+		list = nil
+		if err := node.Decode(&list); err != nil {
+			return err
 		}
-		list = []string{word}
 	}
 	var err error
-	n.Network, err = run.ParseNetwork(list...)
-	return err
+	if n.Network, err = run.ParseNetwork(list...); err != nil {
+		return fmt.Errorf("line %d: %w", node.Line, err)
+	}
+	return nil
 }
 
 const maxRepositoryFile = 64 << 10

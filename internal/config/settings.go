@@ -164,7 +164,7 @@ func mergeFile(v *viper.Viper, path string) error {
 }
 
 // secretKey is an unknown key that was meant to hold a secret.
-var secretKey = regexp.MustCompile(`unknown field ".*(key|token|secret|password).*"`)
+var secretKey = regexp.MustCompile(`unknown key .*(key|token|secret|password)`)
 
 func (s *Settings) validate() error {
 	bad := func(format string, args ...any) error { return fault.New(fault.Usage, format, args...) }

@@ -1,30 +1,35 @@
 package config
 
 import (
+	"bytes"
 	"errors"
-	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // decodeStrict reads YAML into a struct. Unknown and repeated keys and values
 // of the wrong kind are errors that begin with their line. An empty document
 // leaves the struct as it is.
 func decodeStrict(content []byte, into any) error {
-	err := yaml.NewDecoder(strings.NewReader(string(content)), yaml.Strict()).Decode(into)
-	if err == nil || errors.Is(err, io.EOF) {
+	d := yaml.NewDecoder(bytes.NewReader(content))
+	d.KnownFields(true)
+	err := d.Decode(into)
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
-	var at yaml.Error
-	if !errors.As(err, &at) || at.GetToken() == nil {
-		return errors.New(firstLine(err.Error()))
+	if wrong := (*yaml.TypeError)(nil); errors.As(err, &wrong) {
+		return errors.New(unknownKey.ReplaceAllString(wrong.Errors[0], "unknown key $1"))
+	} else if err != nil {
+		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
-	return fmt.Errorf("line %d: %s", at.GetToken().Position.Line, firstLine(at.GetMessage()))
+	if err := d.Decode(&struct{}{}); !errors.Is(err, io.EOF) {
+		return errors.New("the file holds more than one YAML document")
+	}
+	return nil
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
-}
+// unknownKey is how the library says it.
+var unknownKey = regexp.MustCompile(`field (.*) not found in type \S+$`)

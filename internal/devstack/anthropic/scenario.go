@@ -1,6 +1,7 @@
 package anthropic
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -10,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 //go:embed scenarios/*.yaml
@@ -90,7 +91,9 @@ func loadScenarios(fsys fs.FS) (scenarios, error) {
 			return nil, err
 		}
 		s := &Scenario{Name: strings.TrimSuffix(path.Base(name), ".yaml")}
-		if err := yaml.UnmarshalWithOptions(data, s, yaml.Strict()); err != nil {
+		d := yaml.NewDecoder(bytes.NewReader(data))
+		d.KnownFields(true)
+		if err := d.Decode(s); err != nil {
 			return nil, fmt.Errorf("scenario %s: %w", name, err)
 		}
 		if err := s.check(); err != nil {
