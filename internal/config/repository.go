@@ -85,7 +85,7 @@ var (
 
 // reserved prefixes of environment variables steer the parts that keep a
 // sandbox keyless, or load code into every process.
-var reserved = []string{"ANTHROPIC_", "CLAUDE", "GIT_", "LD_", "SANDBOXD_", "DAYTONA_", "DAYCLAUDE_"}
+var reserved = []string{"HOME", "ANTHROPIC_", "CLAUDE", "GIT_", "LD_", "SANDBOXD_", "DAYTONA_", "DAYCLAUDE_"}
 
 // ParseRepository reads .github/dayclaude.yml. A key that it does not know,
 // or a value of the wrong kind, is a fault of kind Usage that names the line.
@@ -114,7 +114,7 @@ func (r *Repository) validate() error {
 		}
 		for _, p := range reserved {
 			if strings.HasPrefix(strings.ToUpper(name), p) {
-				return fmt.Errorf("env: %s is reserved, as is every name that begins with %s", name, p)
+				return fmt.Errorf("env: %s is reserved (names that begin with %s are)", name, p)
 			}
 		}
 	}
