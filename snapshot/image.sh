@@ -19,4 +19,8 @@ awk -v p="$platform" '$2 == p { print $1 "  claude" }' snapshot/claude-code.sha2
 cp "$sandboxd" "$context/sandboxd"
 cp snapshot/Dockerfile.slim "$context/"
 echo "building $tag" >&2
-DOCKER_BUILDKIT=0 docker build --quiet --label "dayclaude/inputs=$inputs" -t "$tag" -f "$context/Dockerfile.slim" "$context" >/dev/null
+# The classic builder: it is on every engine, and reaches what the host reaches.
+if ! DOCKER_BUILDKIT=0 docker build --quiet --label "dayclaude/inputs=$inputs" -t "$tag" -f "$context/Dockerfile.slim" "$context" >"$context/log" 2>&1; then
+	tail -n 30 "$context/log" >&2
+	exit 1
+fi
