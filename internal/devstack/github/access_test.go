@@ -2,6 +2,7 @@ package github
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -116,12 +117,49 @@ func TestTokenHeaders(t *testing.T) {
 	}
 }
 
+func TestGraphQL(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{})
+	must(t, s.AddToken(Token{Value: secret.New("app"), Login: "github-actions[bot]", Kind: App}))
+	for _, tt := range []struct {
+		token, body string
+		status      int
+		want        string
+	}{
+		{"app", `{"query":"{ viewer { login } }"}`, 200, `{"data":{"viewer":{"login":"github-actions[bot]"}}}`},
+		{"owner", `{"query":"query Me {viewer{login,__typename}}"}`, 200, `{"data":{"viewer":{"__typename":"User","login":"demo"}}}`},
+		{"app", `{"query":"{viewer{shoeSize}}"}`, 200, `Field 'shoeSize' doesn't exist`},
+		{"app", `{"query":"{repository(owner:\"demo\",name:\"shop\"){id}}"}`, 200, `"errors"`},
+		{"app", `{`, 400, "Problems parsing JSON"},
+		{"", `{"query":"{viewer{login}}"}`, 401, "requires you to be authenticated"},
+		{"wrong", `{"query":"{viewer{login}}"}`, 401, "Bad credentials"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL()+"/api/graphql", strings.NewReader(tt.body))
+		must(t, err)
+		if tt.token != "" {
+			req.Header.Set("Authorization", "Bearer "+tt.token)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		said, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != tt.status || !strings.Contains(string(said), tt.want) {
+			t.Errorf("%s as %q: %d %s, %v", tt.body, tt.token, resp.StatusCode, said, err)
+		}
+	}
+}
+
 func TestApp(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{})
 	must(t, s.AddToken(Token{Value: secret.New("app"), Login: "dayclaude[bot]", Kind: App, Permissions: map[string]string{"contents": "write"}}))
 	if r := ask(t, s, "app", "GET /user", ""); r.status != 403 {
 		t.Errorf("an App is no user: %d", r.status)
+	}
+	// What GitHub says of the role is no, but the App writes all the same.
+	repo, blob := ask(t, s, "app", "GET /repos/demo/shop", ""), ask(t, s, "app", "POST /repos/demo/shop/git/blobs", `{"content":""}`)
+	if repo.get("permissions.push") != false || repo.get("permissions.pull") != false || blob.status != 201 {
+		t.Errorf("an App's role: %s; blob: %s", repo, blob)
 	}
 	// GitHub signs the commits that an App makes in its own name.
 	tree := ask(t, s, "app", "GET /repos/demo/shop/git/trees/main", "").get("sha")

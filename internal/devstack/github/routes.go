@@ -95,7 +95,7 @@ func (s *Server) serveRoute(a *answer, r *http.Request, rt route) {
 	body, err := c.answer(rt)
 	status := http.StatusOK
 	switch {
-	case err == nil && r.Method == http.MethodPost:
+	case err == nil && r.Method == http.MethodPost && rt.pattern != "":
 		status = http.StatusCreated
 	case err == nil && body == nil:
 		status = http.StatusNoContent

@@ -15,9 +15,9 @@
 // silent, as its users report them. Metadata lives in memory, repositories in
 // a temporary directory that Close removes.
 //
-// Known to differ: there are no web pages, forks, GraphQL, merges or
-// protected branches; commits by an App are called verified without being
-// signed; a push over git is not held against the workflow permission and
+// Known to differ: there are no web pages, forks, merges or protected
+// branches, and of GraphQL only { viewer { … } }; commits by an App are called
+// verified without being signed; a push over git is not held against the workflow permission and
 // sends no webhook.
 package github
 
@@ -190,9 +190,12 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	defer s.running.Done()
 	a := &answer{ResponseWriter: w}
-	if strings.HasPrefix(r.URL.Path, "/api/v3/") {
+	switch {
+	case strings.HasPrefix(r.URL.Path, "/api/v3/"):
 		s.serveAPI(a, r)
-	} else {
+	case r.URL.Path == "/api/graphql":
+		s.serveRoute(a, r, route{do: graphQL})
+	default:
 		s.web.ServeHTTP(a, r)
 	}
 	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Login: a.login, Status: a.status}

@@ -127,10 +127,7 @@ func (s *Server) repoShape(r *repo, t *Token) object {
 	if t != nil {
 		role := t.role(r)
 		if t.Kind == App {
-			role = roleRead
-			if t.grants(r, true, "contents") {
-				role = roleWrite
-			}
+			role = roleNone // GitHub speaks of users' roles only, whatever the App may do
 		}
 		shape["permissions"] = object{
 			"admin": role >= roleAdmin, "maintain": role >= roleMaintain, "push": role >= roleWrite,
