@@ -176,6 +176,9 @@ func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind,
 		return fault.NotAdmitted, "the repository is archived and takes no changes", "unarchive it in the repository's settings"
 	case e.says("is locked"):
 		return fault.NotAdmitted, "the issue is locked", "unlock it, or give the token's user write access"
+	case e.says("not permitted to create or approve pull requests"):
+		return fault.Auth, "the repository does not let GitHub Actions open pull requests",
+			"allow it in the repository's settings (Actions, General, Workflow permissions), or use a token other than the workflow's"
 	case e.says("blocked", "suspended") || e.Status != http.StatusForbidden:
 		return fault.NotAdmitted, fmt.Sprintf("GitHub refuses it (%s)", e), ""
 	}

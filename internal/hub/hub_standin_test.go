@@ -117,9 +117,6 @@ func TestStandInRead(t *testing.T) {
 	if login, err := c.Viewer(ctx); err != nil || login != "robin" {
 		t.Errorf("viewer is %q, %v", login, err)
 	}
-	if _, err := s.as(t, github.Token{Login: "app[bot]", Kind: github.App}).Viewer(ctx); fault.KindOf(err) != fault.Auth || !strings.Contains(err.Error(), "no user") {
-		t.Errorf("an App's viewer is %v", err)
-	}
 	odd, err := s.Commit(ctx, "acme/shop", "feat/ü#1%2F", "odd name", shopFiles)
 	must(t, err)
 	if head, err := c.Head(ctx, r.Repository, "feat/ü#1%2F"); err != nil || head != odd {
@@ -319,6 +316,39 @@ func TestStandInLostAnswers(t *testing.T) {
 			}
 			s.once(t, head)
 		})
+	}
+}
+
+// TestStandInApp is at work with an installation token, as Actions gives it to
+// a workflow: GET /user is forbidden, and the repository tells no role.
+func TestStandInApp(t *testing.T) {
+	t.Parallel()
+	s := startStandIn(t, github.Repository{Private: true, Files: shopFiles})
+	as := func(contents string) *Client {
+		return s.as(t, github.Token{Login: WorkflowBot, Kind: github.App,
+			Permissions: map[string]string{"contents": contents, "issues": "write", "pull_requests": "write"}})
+	}
+	ctx := t.Context()
+	c := as("write")
+	r, err := c.Repository(ctx, "acme", "shop")
+	must(t, err)
+	if !r.Push || !r.Pull {
+		t.Errorf("an App that may write: %+v", r)
+	}
+	if login, err := c.Viewer(ctx); err != nil || login != WorkflowBot {
+		t.Errorf("viewer is %q, %v", login, err)
+	}
+	// It knows its own comment and pull request again.
+	first, _, err := c.Comment(ctx, r.Repository, 42, 0, "<!-- dayclaude x -->", "working")
+	must(t, err)
+	if again, _, err := as("write").Comment(ctx, r.Repository, 42, 0, "<!-- dayclaude x -->", "done"); err != nil || again != first {
+		t.Errorf("comment %d, then %d, %v", first, again, err)
+	}
+	if r, err := as("read").Repository(ctx, "acme", "shop"); err != nil || r.Push || !r.Pull {
+		t.Errorf("an App that may read: %+v, %v", r, err)
+	}
+	if r, err := s.as(t, github.Token{Login: "rita", Scopes: []string{"repo"}}).Repository(ctx, "acme", "shop"); err != nil || r.Push || !r.Pull {
+		t.Errorf("a user who may read: %+v, %v", r, err)
 	}
 }
 

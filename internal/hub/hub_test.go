@@ -179,6 +179,7 @@ func (s *script) standard() {
 	get(at+"/git/trees/"+sha("aa"), `{"sha":"%s","tree":[{"path":"README.md","mode":"100644","type":"blob","sha":"%s","size":6},{"path":"src","mode":"040000","type":"tree","sha":"%s"}]}`, sha("ab"), blobSHA([]byte("hello\n")), sha("ac"))
 	get(at+"/git/blobs/"+blobSHA([]byte("hello\n")), "hello\n")
 	get(at+"/git/commits/"+sha("aa"), `{"sha":"%s","message":"first","tree":{"sha":"%s"}}`, sha("aa"), sha("ab"))
+	s.says("POST /graphql", 200, `{"data":{"viewer":{"login":"github-actions[bot]"}}}`)
 	s.on("POST "+at+"/git/blobs", answer(201, nil, fmt.Sprintf(`{"sha":%q}`, blobSHA([]byte("new\n")))))
 	s.says("POST "+at+"/git/trees", 201, `{"sha":"%s"}`, sha("ba"))
 	s.says("POST "+at+"/git/commits", 201, `{"sha":"%s"}`, sha("bb"))
@@ -248,6 +249,7 @@ func methods() []method {
 				s.says("GET "+at, 200, `{"id":7,"name":"shop","owner":{"login":"acme"},"default_branch":"main","clone_url":"%s/acme/shop.git"}`, s.url)
 			}},
 		{name: "Viewer", line: "GET /user", call: func(ctx context.Context, c *Client) error { _, err := c.Viewer(ctx); return err }},
+		{name: "Viewer/bot", line: "POST /graphql", setup: forbidUser, call: func(ctx context.Context, c *Client) error { _, err := c.Viewer(ctx); return err }},
 		{name: "Head", line: "GET " + at + "/git/ref/heads/main", call: func(ctx context.Context, c *Client) error { _, err := c.Head(ctx, shop, "main"); return err }},
 		{name: "Issue", line: "GET " + at + "/issues/42", call: issue},
 		{name: "Issue/comments", line: "GET " + at + "/issues/42/comments", call: issue},
@@ -280,6 +282,11 @@ func methods() []method {
 		{name: "Comment/look", line: "GET " + at + "/issues/42/comments", call: comment(0)},
 		{name: "Comment/create", line: "POST " + at + "/issues/42/comments", call: comment(0), once: true},
 	}
+}
+
+// forbidUser answers as GitHub does to an App's installation token.
+func forbidUser(s *script) {
+	s.says("GET /user", 403, `{"message":"Resource not accessible by integration"}`)
 }
 
 func openPull(login string, repoID int64) string {

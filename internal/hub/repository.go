@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -30,7 +29,7 @@ const (
 // Repository is a repository and what the token's user may do with it.
 type Repository struct {
 	run.Repository
-	Push, Pull bool // the user's role; the token itself may be narrower
+	Push, Pull bool // the user's role, the token itself may be narrower; of an App's installation whether it may write
 	Archived   bool
 	HasIssues  bool
 	Empty      bool   // no commit yet
@@ -78,6 +77,11 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 	if repo.WebURL, err = c.webURL(repo.Repository); err != nil {
 		return nil, fault.New(fault.Failed, "%s: %w", o.does, err)
 	}
+	if !repo.Push && !repo.Archived && !c.anon {
+		if err := c.tryPush(ctx, repo); err != nil {
+			return nil, err
+		}
+	}
 	if repo.SizeKB == 0 { // GitHub's figure lags behind: small repositories show 0 for a while
 		_, err := c.Head(ctx, repo.Repository, repo.DefaultBranch)
 		repo.Empty = errors.Is(err, ErrEmpty)
@@ -101,36 +105,6 @@ func (c *Client) webURL(repo run.Repository) (string, error) {
 		return "", fmt.Errorf("clone URL %q does not belong to the API at %s", untrusted.Line(repo.CloneURL, 200), c.base.Host)
 	}
 	return web, nil
-}
-
-// Viewer returns the login of the token's user. It is asked once. The
-// installation token of a GitHub App has no user: a fault.Auth.
-func (c *Client) Viewer(ctx context.Context) (string, error) {
-	c.mu.Lock()
-	login := c.viewer
-	c.mu.Unlock()
-	if login != "" {
-		return login, nil
-	}
-	o := op{does: "reading who the GitHub token belongs to", needs: metadataRead}
-	user, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.User, *github.Response, error) {
-		return gh.Users.Get(ctx, "")
-	})
-	var refused *Error
-	if errors.As(err, &refused) && refused.Status == http.StatusForbidden && refused.says("by integration") {
-		return "", (&fault.Error{Kind: fault.Auth, Err: err, Message: o.does + ": it is an installation token of a GitHub App, which has no user"}).
-			WithHint("set GITHUB_TOKEN to a personal access token")
-	}
-	if err != nil {
-		return "", err
-	}
-	if login = user.GetLogin(); login == "" || login != untrusted.Line(login, 100) {
-		return "", incomplete(o.does)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.viewer = login
-	return login, nil
 }
 
 // Head returns the commit a branch stands at. It is fault.NotFound if there is
