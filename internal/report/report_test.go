@@ -1,35 +1,14 @@
 package report
 
 import (
-	"flag"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/testenv"
 )
-
-var update = flag.Bool("update", false, "write the golden files anew")
-
-func golden(t *testing.T, name, got string) {
-	t.Helper()
-	path := filepath.Join("testdata", name+".md")
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew):\n%s", path, got)
-	}
-}
 
 var (
 	start  = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -95,7 +74,7 @@ func TestComments(t *testing.T) {
 		"not-admitted": Outcome(thread, bare(run.Outcome{State: run.NotAdmitted, Problem: run.Problem{Message: "mona may not write to demo/shop"}}), at),
 	} {
 		t.Run(name, func(t *testing.T) {
-			golden(t, name, got)
+			testenv.Golden(t, "testdata/"+name+".md", got)
 			if id, generation, ok := ParseMarker(got); !ok || id != thread.ID || generation != 2 {
 				t.Errorf("marker: %q, %d, %t", id, generation, ok)
 			}
@@ -119,7 +98,7 @@ func TestPullRequest(t *testing.T) {
 	for name, r := range map[string]run.Run{"pr": usual(), "pr-hostile": hostile, "pr-empty": none, "pr-partial": partial} {
 		t.Run(name, func(t *testing.T) {
 			title, body := PullRequest(thread, r, at)
-			golden(t, name, title+"\n\n"+body)
+			testenv.Golden(t, "testdata/"+name+".md", title+"\n\n"+body)
 			if id, _, ok := ParseMarker(body); !ok || id != thread.ID {
 				t.Errorf("marker: %q, %t", id, ok)
 			}
