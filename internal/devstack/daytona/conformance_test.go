@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona/docker"
@@ -128,7 +129,7 @@ func (b *bench) startEcho(id string) {
 	b.want(b.toolbox("POST", id, "/process/session", object{"sessionId": "echo"}), 201, "")
 	b.want(b.toolbox("POST", id, "/process/session/echo/exec", object{"command": "bin/echo", "runAsync": true}), 202, "cmdId")
 	b.eventually("echo", func() bool {
-		b.clock.advance(2 * 1e9) // past the cached answer
+		b.clock.advance(2 * time.Second) // past the cached answer
 		url, token := b.preview(id, 8080)
 		return b.send("GET", url+"/headers", nil, "x-daytona-preview-token", token).status == 200
 	})

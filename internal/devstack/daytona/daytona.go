@@ -173,7 +173,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel(ErrDetached)
-	errs := []error{s.http.Shutdown(ctx)}
+	errs := []error{s.shutdown(ctx)}
 	for _, b := range s.all() {
 		s.closePreviews(b)
 	}
@@ -186,6 +186,17 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 	}
 	return errors.Join(append(errs, s.opts.Engine.Close())...)
+}
+
+// shutdown lets requests end, which their context tells them to, but does not
+// wait long for clients that stall.
+func (s *Server) shutdown(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := s.http.Shutdown(ctx); err != nil {
+		return s.http.Close()
+	}
+	return nil
 }
 
 // begin counts work that Close waits for; false means it is too late.

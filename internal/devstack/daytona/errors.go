@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"time"
 )
@@ -103,7 +104,7 @@ func readJSON(w http.ResponseWriter, r *http.Request, into any) error {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxJSON))
 	var tooLarge *http.MaxBytesError
 	switch err := decoder.Decode(into); {
-	case err == nil, r.ContentLength == 0:
+	case err == nil, err == io.EOF: // not wrapped: nothing was sent
 		return nil
 	case errors.As(err, &tooLarge):
 		return err

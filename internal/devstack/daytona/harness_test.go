@@ -28,28 +28,29 @@ type bench struct {
 	close  func()
 }
 
-// clock is the real time plus what a test adds.
+// clock moves when a test says so, and a little at each look.
 type clock struct {
-	mu    sync.Mutex
-	ahead time.Duration
+	mu  sync.Mutex
+	now time.Time
 }
 
 func (c *clock) Now() time.Time {
+	c.advance(time.Microsecond)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Now().Add(c.ahead)
+	return c.now
 }
 
 func (c *clock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ahead += d
+	c.now = c.now.Add(d)
 }
 
 // serve starts a server; its sandboxes go with the test.
 func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *bench {
 	t.Helper()
-	b := &bench{T: t, clock: &clock{}}
+	b := &bench{T: t, clock: &clock{now: time.Now()}}
 	opts.Now = b.clock.Now
 	opts.RemoveOnClose = true
 	for _, change := range with {

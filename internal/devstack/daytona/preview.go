@@ -129,12 +129,13 @@ func (s *Server) enter(r *http.Request, id string, port int) error {
 
 func (s *Server) admitted(r *http.Request, token string) bool {
 	valid := func(given string) bool { return given != "" && token != "" && sameSecret(given, token) }
+	given := r.Header.Get(headerPreviewToken)
+	r.Header.Del(headerPreviewToken)
 	if key, ok := bearer(r); ok && s.isKey(key) {
 		r.Header.Del("Authorization")
 		return true
 	}
-	if valid(r.Header.Get(headerPreviewToken)) {
-		r.Header.Del(headerPreviewToken)
+	if valid(given) {
 		return true
 	}
 	if query := r.URL.Query(); valid(query.Get(authKey)) {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
-	"strings"
 )
 
 // with finds the sandbox of a request and runs act on it under the lock.
@@ -175,24 +174,28 @@ func (s *Server) putLabels(w http.ResponseWriter, r *http.Request) error {
 	}, func(v details) any { return map[string]any{"labels": v.Labels} })
 }
 
-func (s *Server) setInterval(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) setAutoStop(w http.ResponseWriter, r *http.Request) error {
+	return s.setInterval(w, r, 0, func(b *sandbox, n int) { b.AutoStopInterval = n })
+}
+
+func (s *Server) setAutoArchive(w http.ResponseWriter, r *http.Request) error {
+	return s.setInterval(w, r, 0, func(b *sandbox, n int) { b.AutoArchiveInterval = archiveInterval(n) })
+}
+
+func (s *Server) setAutoDelete(w http.ResponseWriter, r *http.Request) error {
+	return s.setInterval(w, r, neverDelete, func(b *sandbox, n int) { b.AutoDeleteInterval = n })
+}
+
+func (s *Server) setInterval(w http.ResponseWriter, r *http.Request, least int, set func(*sandbox, int)) error {
 	n, err := strconv.Atoi(r.PathValue("minutes"))
 	if err != nil {
 		return problemf(http.StatusBadRequest, "Validation failed (numeric string is expected)")
 	}
-	kind := strings.Split(r.URL.Path, "/")[4] // /api/sandbox/{id}/{kind}/{minutes}
-	if n < 0 && kind != "autodelete" {
-		return problemf(http.StatusBadRequest, "%s interval must be non-negative", kind)
+	if n < least {
+		return problemf(http.StatusBadRequest, "interval must not be less than %d", least)
 	}
 	return s.saved(w, r, func(b *sandbox) error {
-		switch kind {
-		case "autostop":
-			b.AutoStopInterval = n
-		case "autoarchive":
-			b.AutoArchiveInterval = archiveInterval(n)
-		case "autodelete":
-			b.AutoDeleteInterval = max(n, neverDelete)
-		}
+		set(b, n)
 		return nil
 	}, whole)
 }

@@ -137,12 +137,18 @@ func (c *call) execSession() error {
 	})
 }
 
-func (c *call) getCommand() error {
+// command finds the session and the command that the path names.
+func (c *call) command() (*session, *sessionCommand, error) {
 	s, err := c.tools.session(c.r.PathValue("session"))
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	command, err := s.command(c.r.PathValue("command"))
+	return s, command, err
+}
+
+func (c *call) getCommand() error {
+	_, command, err := c.command()
 	if err != nil {
 		return err
 	}
@@ -150,11 +156,7 @@ func (c *call) getCommand() error {
 }
 
 func (c *call) commandLogs() error {
-	s, err := c.tools.session(c.r.PathValue("session"))
-	if err != nil {
-		return err
-	}
-	command, err := s.command(c.r.PathValue("command"))
+	s, command, err := c.command()
 	if err != nil {
 		return err
 	}

@@ -135,11 +135,20 @@ func (e *Engine) Load(ctx context.Context) ([]daytona.Saved, error) {
 		if err != nil {
 			continue
 		}
-		// Two volumes are there if a save was interrupted.
-		if old, ok := e.volumes[id]; ok && old.sequence > sequence {
-			continue
+		this := volumeOf{v.Name, sequence}
+		if other, ok := e.volumes[id]; ok { // a save was interrupted
+			stale := other
+			if other.sequence > sequence {
+				stale, this = this, other
+			}
+			if err := e.removeVolume(ctx, stale.name); err != nil {
+				return nil, err
+			}
+			if this == other {
+				continue
+			}
 		}
-		e.volumes[id] = volumeOf{v.Name, sequence}
+		e.volumes[id] = this
 		saved := found[id]
 		saved.ID, saved.Record = id, []byte(v.Labels[labelRecord])
 		found[id] = saved
