@@ -251,7 +251,7 @@ func (d *drive) problemOf(s api.Status) run.Problem {
 		err = fault.New(fault.Sandbox, "the sandbox reported an end without saying what Claude did").
 			WithHint("run the command again")
 	default:
-		err = ending(c)
+		err = ending(c, d.run.Options.MaxTurns)
 	}
 	if err == nil {
 		return run.Problem{}
@@ -277,12 +277,12 @@ func failure(f *api.Failure) error {
 }
 
 // ending is the fault of a Claude that did not end with an answer.
-func ending(c *claude.Result) error {
+func ending(c *claude.Result, maxTurns int) error {
 	switch c.Ending {
 	case claude.Answered:
 		return nil
 	case claude.MaxTurns:
-		return fault.New(fault.Limit, "Claude used all its %d turns", c.Turns).WithHint("--max-turns sets the limit")
+		return fault.New(fault.Limit, "Claude used all its %d turns", maxTurns).WithHint("--max-turns sets the limit")
 	case claude.Budget:
 		return fault.New(fault.Limit, "Claude Code reached its own budget").WithHint("--max-cost sets the limit")
 	case claude.Cancelled:
