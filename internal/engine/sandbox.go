@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/dayclaude/dayclaude/internal/config"
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -196,12 +198,12 @@ func (d *drive) reach(ctx context.Context) error {
 	}
 	d.say(run.Began, "connecting to the sandbox")
 	box := d.Daytona.Toolbox(d.sandbox)
-	home, err := box.HomeDir(ctx)
-	if err != nil {
-		return err
-	}
-	preview, err := d.Daytona.Preview(ctx, d.sandbox.ID, api.Port)
-	if err != nil {
+	var home string
+	var preview daytona.Preview
+	asking, asked := errgroup.WithContext(ctx)
+	asking.Go(func() (err error) { home, err = box.HomeDir(asked); return err })
+	asking.Go(func() (err error) { preview, err = d.Daytona.Preview(asked, d.sandbox.ID, api.Port); return err })
+	if err := asking.Wait(); err != nil {
 		return err
 	}
 	// A new token each time: none is ever stored, and a process that lost the
@@ -215,7 +217,9 @@ func (d *drive) reach(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := box.Upload(ctx, daytona.File{Path: path.Join(home, api.ClaimFile), Content: claim, Mode: 0o600}); err != nil {
+	// Whoever reads the claim learns nothing of the token. An image's own
+	// sandboxd comes up meanwhile.
+	if err := box.Upload(ctx, daytona.File{Path: path.Join(home, api.ClaimFile), Content: claim}); err != nil {
 		return err
 	}
 	health, err := d.awaitSandboxd(ctx, c, box, home)
@@ -300,10 +304,10 @@ func (d *drive) uploadSandboxd(ctx context.Context, box *daytona.Toolbox, home s
 		return err
 	}
 	program := path.Join(home, api.StateDir, "bin", "sandboxd")
-	if err := box.Upload(ctx, daytona.File{Path: program, Content: binary, Mode: 0o755}); err != nil {
+	if err := box.Upload(ctx, daytona.File{Path: program, Content: binary}); err != nil {
 		return err
 	}
-	line := quote(program) + " >>" + quote(path.Join(home, api.StateDir, "sandboxd.log")) + " 2>&1 </dev/null"
+	line := "chmod 755 " + quote(program) + "; " + quote(program) + " >>" + quote(path.Join(home, api.StateDir, "sandboxd.log")) + " 2>&1 </dev/null"
 	if old > 1 {
 		line = "kill " + strconv.Itoa(old) + "; " + line
 	}
