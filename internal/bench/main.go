@@ -15,20 +15,31 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"syscall"
 )
 
+// options say what is measured.
+type options struct {
+	program string
+	rounds  int // of a comparison of runs; cheaper comparisons have more
+	only    string
+	verbose bool
+}
+
 func main() {
-	rounds := flag.Int("rounds", 7, "how often each side of a comparison of runs is measured")
-	only := flag.String("only", "docker,process,broker,cold,size", "what to measure")
-	program := flag.String("dayclaude", "dist/dayclaude", "the `program` to measure")
+	var o options
+	flag.IntVar(&o.rounds, "rounds", 7, "how often each side of a comparison of runs is measured")
+	flag.StringVar(&o.only, "only", "docker,process,broker,cold,size", "what to measure")
+	flag.StringVar(&o.program, "dayclaude", "dist/dayclaude", "the `program` to measure")
+	flag.BoolVar(&o.verbose, "verbose", false, "print what run-issue does, with times")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, *program, *rounds, strings.Split(*only, ",")); err != nil {
+	if err := bench(ctx, o); err != nil {
 		stop()
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
@@ -36,20 +47,23 @@ func main() {
 }
 
 // bench measures what is asked for and prints the table.
-func bench(ctx context.Context, program string, rounds int, only []string) error {
+func bench(ctx context.Context, o options) (err error) {
+	if o.program, err = filepath.Abs(o.program); err != nil {
+		return err
+	}
 	parts := []struct {
 		name    string
 		measure func() ([]row, error)
 	}{
-		{engineDocker, func() ([]row, error) { return runs(ctx, program, engineDocker, rounds) }},
-		{engineProcess, func() ([]row, error) { return runs(ctx, program, engineProcess, rounds) }},
-		{"broker", func() ([]row, error) { return brokerCalls(ctx, 100*rounds) }},
-		{"cold", func() ([]row, error) { return coldStart(ctx, program, 20*rounds) }},
+		{engineDocker, func() ([]row, error) { return runs(ctx, o, engineDocker) }},
+		{engineProcess, func() ([]row, error) { return runs(ctx, o, engineProcess) }},
+		{"broker", func() ([]row, error) { return brokerCalls(ctx, 100*o.rounds) }},
+		{"cold", func() ([]row, error) { return coldStart(ctx, o.program, 20*o.rounds) }},
 		{"size", sandboxdSizes},
 	}
 	var rows []row
 	for _, p := range parts {
-		if !slices.Contains(only, p.name) {
+		if !slices.Contains(strings.Split(o.only, ","), p.name) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring: %s\n", p.name)
@@ -59,7 +73,7 @@ func bench(ctx context.Context, program string, rounds int, only []string) error
 		}
 		rows = append(rows, measured...)
 	}
-	fmt.Printf("%d cores, load %s, %s/%s, %s; medians of %d rounds, sides in turn\n\n", runtime.NumCPU(), load(), runtime.GOOS, runtime.GOARCH, runtime.Version(), rounds)
+	fmt.Printf("%d cores, load %s, %s/%s, %s; medians of %d rounds, sides in turn\n\n", runtime.NumCPU(), load(), runtime.GOOS, runtime.GOARCH, runtime.Version(), o.rounds)
 	return printTable(os.Stdout, rows)
 }
 

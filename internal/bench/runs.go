@@ -25,12 +25,8 @@ import (
 // in a clone that is there already, on the same script. It also tells how much
 // memory run-issue took at most: only the command itself, since the stand-ins
 // are in this process.
-func runs(ctx context.Context, program, engine string, rounds int) ([]row, error) {
+func runs(ctx context.Context, o options, engine string) ([]row, error) {
 	const aimMemory = 64 << 20
-	program, err := filepath.Abs(program)
-	if err != nil {
-		return nil, err
-	}
 	var peak int64
 	inWorld := func(do func(context.Context, *world) (time.Duration, error)) timed {
 		return func(ctx context.Context) (took time.Duration, err error) {
@@ -43,12 +39,12 @@ func runs(ctx context.Context, program, engine string, rounds int) ([]row, error
 		}
 	}
 	ours := inWorld(func(ctx context.Context, w *world) (time.Duration, error) {
-		took, memory, err := w.runIssue(ctx, program)
+		took, memory, err := w.runIssue(ctx, o.program, o.verbose)
 		peak = max(peak, memory)
 		return took, err
 	})
 	baseline := inWorld(func(ctx context.Context, w *world) (time.Duration, error) { return w.direct(ctx, engine) })
-	c, err := compare(ctx, rounds, ours, baseline)
+	c, err := compare(ctx, o.rounds, ours, baseline)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +63,7 @@ func runs(ctx context.Context, program, engine string, rounds int) ([]row, error
 
 // runIssue solves the issue with the program and returns the time it took and
 // the most memory it held, in bytes.
-func (w *world) runIssue(ctx context.Context, program string) (time.Duration, int64, error) {
+func (w *world) runIssue(ctx context.Context, program string, verbose bool) (time.Duration, int64, error) {
 	ref := run.Ref{Owner: demo.Owner, Repo: demo.Repository, Number: demo.IssueNumber}
 	c := exec.CommandContext(ctx, program, "run-issue", ref.String())
 	c.Env = []string{
@@ -80,6 +76,10 @@ func (w *world) runIssue(ctx context.Context, program string) (time.Duration, in
 	var said bytes.Buffer
 	c.Stdout, c.Stderr = &said, &said
 	begin := time.Now()
+	if verbose {
+		c.Args = append(c.Args, "--verbose")
+		c.Stderr = &stamped{begin: begin}
+	}
 	if err := c.Start(); err != nil {
 		return 0, 0, err
 	}
@@ -97,6 +97,25 @@ func (w *world) runIssue(ctx context.Context, program string) (time.Duration, in
 		return 0, 0, fmt.Errorf("run-issue made %d pull requests: %w\n%s", len(pulls), err, said.Bytes())
 	}
 	return took, memory, nil
+}
+
+// stamped prints lines with the time since begin.
+type stamped struct {
+	begin time.Time
+	rest  []byte
+}
+
+func (s *stamped) Write(p []byte) (int, error) {
+	now := time.Since(s.begin)
+	s.rest = append(s.rest, p...)
+	for {
+		line, rest, found := bytes.Cut(s.rest, []byte("\n"))
+		if !found {
+			return len(p), nil
+		}
+		fmt.Fprintf(os.Stderr, "%6d ms  %s\n", now.Milliseconds(), line)
+		s.rest = rest
+	}
 }
 
 // watchMemory returns the process's high-water mark in bytes, as last seen

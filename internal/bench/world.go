@@ -5,8 +5,10 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/dayclaude/dayclaude/internal/devstack/anthropic"
@@ -84,13 +86,22 @@ func (w *world) fill() error {
 	if err := errors.Join(w.hub.Start(), w.model.Start()); err != nil {
 		return err
 	}
-	if err := w.hub.AddRepository(github.Repository{Owner: demo.Owner, Name: demo.Repository, Files: demo.Shop()}); err != nil {
+	if err := w.hub.AddRepository(github.Repository{Owner: demo.Owner, Name: demo.Repository, Files: unsettled{demo.Shop()}}); err != nil {
 		return err
 	}
 	_, err := w.hub.AddIssue(demo.Owner+"/"+demo.Repository, github.Issue{
 		Number: demo.IssueNumber, Title: demo.IssueTitle, Body: demo.IssueBody, Author: frozen.Issue.Author,
 	})
 	return errors.Join(err, w.hub.AddToken(github.Token{Value: w.token, Login: demo.Owner, Scopes: []string{"repo"}}))
+}
+
+// unsettled is a tree without dayclaude's settings: the check in them would be
+// more work than Claude's alone.
+type unsettled struct{ fs.FS }
+
+func (u unsettled) ReadDir(name string) ([]fs.DirEntry, error) {
+	entries, err := fs.ReadDir(u.FS, name)
+	return slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == ".github" }), err
 }
 
 // close ends everything, in the opposite order of its beginning.
