@@ -57,6 +57,20 @@ func newThread(t *testing.T, s *Store, issue int) *run.Thread {
 	return th
 }
 
+// newRun takes the thread's lease and stores a run under it.
+func newRun(t *testing.T, s *Store, th *run.Thread) (Lease, *run.Run) {
+	t.Helper()
+	l, err := s.Acquire(t.Context(), th.ID, "a", time.Minute, alive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run.Run{ID: run.NewID("r"), ThreadID: th.ID}
+	if err := s.CreateRun(t.Context(), l, r); err != nil {
+		t.Fatal(err)
+	}
+	return l, r
+}
+
 func TestReopenKeepsEverything(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state")
 	s, err := Open(t.Context(), dir, time.Now)
@@ -185,15 +199,7 @@ func TestLeaseFencesTheOneBefore(t *testing.T) {
 
 func TestAdvanceFollowsTheTable(t *testing.T) {
 	s, _ := setup(t)
-	th := newThread(t, s, 1)
-	l, err := s.Acquire(t.Context(), th.ID, "a", time.Minute, alive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &run.Run{ID: run.NewID("r"), ThreadID: th.ID}
-	if err := s.CreateRun(t.Context(), l, r); err != nil {
-		t.Fatal(err)
-	}
+	l, r := newRun(t, s, newThread(t, s, 1))
 	if err := s.Advance(t.Context(), l, r, run.Publishing); err == nil || r.State != run.Queued {
 		t.Errorf("queued → publishing: %v, state %s", err, r.State)
 	}
@@ -232,15 +238,7 @@ func TestRunByPrefix(t *testing.T) {
 
 func TestEntriesAreNumberedAndPaged(t *testing.T) {
 	s, _ := setup(t)
-	th := newThread(t, s, 1)
-	l, err := s.Acquire(t.Context(), th.ID, "a", time.Minute, alive)
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &run.Run{ID: run.NewID("r"), ThreadID: th.ID}
-	if err := s.CreateRun(t.Context(), l, r); err != nil {
-		t.Fatal(err)
-	}
+	l, r := newRun(t, s, newThread(t, s, 1))
 	r.LastEvent = 9
 	for range 3 {
 		if err := s.Append(t.Context(), l, r, &run.Entry{Kind: run.Said, Text: "a"}, &run.Entry{Kind: run.Said, Text: "b"}); err != nil {
@@ -251,7 +249,7 @@ func TestEntriesAreNumberedAndPaged(t *testing.T) {
 	if err != nil || len(page) != 2 || page[0].Number != 4 || page[1].Number != 5 || page[0].Text != "b" {
 		t.Errorf("entries after 3 = %+v, %v", page, err)
 	}
-	if got, _ := s.Latest(t.Context(), th.ID); got.LastEvent != 9 {
+	if got, _ := s.Latest(t.Context(), r.ThreadID); got.LastEvent != 9 {
 		t.Errorf("LastEvent = %d, want the run stored with its entries", got.LastEvent)
 	}
 }
