@@ -285,7 +285,6 @@ var told = regexp.MustCompile(`(?m)^(attempt|control|looked) (.+): (\S+)$`)
 func (p *probe) gotNoFurther() {
 	p.t.Helper()
 	answer, _ := p.result.JSON()["answer"].(string)
-	p.t.Log(p.result.Stderr) // XXX
 	counts := make(map[string]int)
 	for _, m := range told.FindAllStringSubmatch(answer, -1) {
 		kind, name, value := m[1], m[2], m[3]
