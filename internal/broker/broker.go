@@ -25,6 +25,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -92,6 +93,8 @@ type Broker struct {
 	budget       *budget
 	redactor     *secret.Redactor // of what the API says when it fails
 	refusals     atomic.Int64
+	refusedMu    sync.Mutex
+	refused      Refusal       // of the last model call; zero if it was answered
 	upload, idle time.Duration // uploadTime, idleTime
 }
 

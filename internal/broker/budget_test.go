@@ -216,9 +216,10 @@ func TestSharedBudget(t *testing.T) {
 					status, _, _ := b.post(t, strings.Replace(requestBody(``), "100", strconv.Itoa(maxTokens), 1))
 					mu.Lock()
 					defer mu.Unlock()
-					if status == http.StatusOK {
+					switch status {
+					case http.StatusOK:
 						ok++
-					} else if status == http.StatusForbidden {
+					case http.StatusForbidden:
 						refused++
 					}
 				})

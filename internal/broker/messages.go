@@ -159,7 +159,7 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	c, release, err := b.readCall(w, r, false)
 	if err != nil {
-		b.refuse(w, r, err)
+		b.refuseCall(w, r, err)
 		return
 	}
 	defer release()
@@ -173,7 +173,7 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 		if waiting.Err() != nil {
 			err = &refusal{http.StatusTooManyRequests, "rate_limit_error", "other calls hold what is left of the run's cost limit"}
 		}
-		b.refuse(w, r, err)
+		b.refuseCall(w, r, err)
 		return
 	}
 	if c.maxTokens != asked {
@@ -192,29 +192,34 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 		b.budget.settle(reserved, price.usd(u), u)
 	}()
 	resp, err := b.send(ctx, cancel, r, messagesPath, body, &sent)
-	body = nil
 	release()
 	if err != nil {
-		b.refuse(w, r, err)
+		b.refuseCall(w, r, err)
 		return
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		sent = false // an error costs nothing
-		b.relayWhole(w, resp)
+		whole := b.readWhole(resp)
+		b.note(refusalIn(resp, whole))
+		relayWhole(w, resp, whole)
 		return
 	}
 	if e := resp.Header.Get("Content-Encoding"); e != "" && e != "identity" {
-		b.refuse(w, r, errors.New("the upstream compressed an answer, which can't be metered"))
+		b.refuseCall(w, r, errors.New("the upstream compressed an answer, which can't be metered"))
 		return
 	}
 	m.stream = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
+	b.answered()
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
 	w.WriteHeader(http.StatusOK)
 	err = b.relay(w, resp.Body, cancel, m)
 	m.end()
 	b.log.Debug("broker forwarded a call", "model", c.model, "complete", m.done, "prompt_tokens", m.usage.prompt(), "output_tokens", m.usage.Output)
 	if err != nil {
+		if r.Context().Err() == nil {
+			b.note(b.refusalOf(fmt.Errorf("the answer was cut: %w", err)))
+		}
 		b.log.Info("an answer was cut", "model", c.model, "error", err)
 		panic(http.ErrAbortHandler) // net/http's way to let the caller see the cut
 	}
@@ -236,9 +241,8 @@ func (b *Broker) send(ctx context.Context, cancel context.CancelFunc, r *http.Re
 	return resp, err
 }
 
-// relayWhole passes on a small answer, bounded and redacted: an error or a
-// count. The status stays: Claude Code decides by it whether to try again.
-func (b *Broker) relayWhole(w http.ResponseWriter, resp *http.Response) {
+// readWhole reads a small answer, an error or a count, bounded and redacted.
+func (b *Broker) readWhole(resp *http.Response) string {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError+1))
 	if err != nil || len(body) > maxError {
 		body = (&refusal{resp.StatusCode, "api_error", "the API's answer could not be read"}).body()
@@ -246,9 +250,15 @@ func (b *Broker) relayWhole(w http.ResponseWriter, resp *http.Response) {
 	if resp.StatusCode != http.StatusOK {
 		b.log.Info("the API answered with an error", "status", resp.StatusCode, "request_id", fmt.Sprintf("%.80q", resp.Header.Get("Request-Id")))
 	}
+	return b.redactor.Redact(string(body))
+}
+
+// relayWhole passes on what readWhole read. The status stays: Claude Code
+// decides by it whether to try again.
+func relayWhole(w http.ResponseWriter, resp *http.Response, body string) {
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
 	w.WriteHeader(resp.StatusCode)
-	io.WriteString(w, b.redactor.Redact(string(body)))
+	_, _ = io.WriteString(w, body) // to a caller who may have gone
 }
 
 // countTokens forwards a count, which is free.
@@ -267,7 +277,7 @@ func (b *Broker) countTokens(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	b.relayWhole(w, resp)
+	relayWhole(w, resp, b.readWhole(resp))
 }
 
 // count asks the API how many tokens a call's prompt has.
