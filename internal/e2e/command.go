@@ -94,6 +94,16 @@ func (s *Stack) Start(args ...string) *Command {
 // PID is the process's id.
 func (c *Command) PID() int { return c.cmd.Process.Pid }
 
+// Ended reports whether the command has ended.
+func (c *Command) Ended() bool {
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // Signal sends a signal, unless the command has ended.
 func (c *Command) Signal(signal os.Signal) {
 	c.stack.t.Helper()
@@ -110,15 +120,12 @@ func (c *Command) Stderr() string { return c.stderr.String() }
 func (c *Command) WaitFor(text string) {
 	c.stack.t.Helper()
 	c.stack.Eventually("stderr to hold "+text, func() bool {
-		select {
-		case <-c.done:
-			if !strings.Contains(c.Stderr(), text) {
-				c.stack.t.Fatalf("%s ended without saying %q\n%s", strings.Join(c.args, " "), text, c.Wait())
-			}
-			return true
-		default:
-			return strings.Contains(c.Stderr(), text)
+		ended := c.Ended() // before the look: what it said last counts
+		said := strings.Contains(c.Stderr(), text)
+		if ended && !said {
+			c.stack.t.Fatalf("%s ended without saying %q\n%s", strings.Join(c.args, " "), text, c.Wait())
 		}
+		return said
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/devstack/demo"
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
 	"github.com/dayclaude/dayclaude/internal/e2e"
@@ -59,6 +60,17 @@ func holds(t *testing.T, what, text string, parts ...string) {
 			t.Errorf("%s lacks %q:\n%s", what, part, text)
 		}
 	}
+}
+
+// allAre reports whether there are sandboxes and all of them are in the state.
+func allAre(s *e2e.Stack, state daytona.State) bool {
+	all := s.Sandboxes()
+	for _, sandbox := range all {
+		if sandbox.State != state {
+			return false
+		}
+	}
+	return len(all) > 0
 }
 
 // small is a repository of one file, with what is given on top.
@@ -129,11 +141,7 @@ func TestBugFixed(t *testing.T) {
 		if broken := s.Anthropic.Broken(); broken != nil {
 			t.Errorf("Claude met what the script does not expect: %q", broken)
 		}
-		for name, sandbox := range s.Sandboxes() {
-			if sandbox.State != "stopped" {
-				t.Errorf("sandbox %s is %s", name, sandbox.State)
-			}
-		}
+		s.Eventually("the sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 		plainProgress(t, r.Stderr)
 		runsCommands(t, s, pull)
 	})

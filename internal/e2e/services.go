@@ -54,6 +54,12 @@ func (s *Stack) WatchModel() *Model {
 	return m
 }
 
+// WrapModel puts a handler around the Messages API, as the broker sees it.
+func (s *Stack) WrapModel(around func(http.Handler) http.Handler) {
+	s.t.Helper()
+	s.Env["ANTHROPIC_BASE_URL"] = s.front(around(s.Anthropic))
+}
+
 // Prompts are the first message of each call, oldest call first.
 func (m *Model) Prompts() []string {
 	m.mu.Lock()
