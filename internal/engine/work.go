@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dayclaude/dayclaude/internal/broker"
 	"github.com/dayclaude/dayclaude/internal/claude"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/prompt"
@@ -23,7 +24,7 @@ const (
 	maxChangesetFiles  = 5000
 	maxTranscriptBytes = 64 << 20
 	maxEvents          = 1_000_000 // of a task
-	maxEventBytes      = 64 << 20  // of their text, as far as one process hears it; sandboxd stops at 32 MiB
+	maxEventBytes      = 40 << 20  // of their text, as far as one process hears it; sandboxd stops at 32 MiB
 	setupTimeout       = 15 * time.Minute
 	checkTimeout       = 15 * time.Minute
 	modelCallTimeout   = 10 * time.Minute
@@ -251,7 +252,11 @@ func (d *drive) problemOf(s api.Status) run.Problem {
 		err = fault.New(fault.Sandbox, "the sandbox reported an end without saying what Claude did").
 			WithHint("run the command again")
 	default:
-		err = ending(c, d.run.Options.MaxTurns)
+		var refused broker.Refusal
+		if d.broker != nil {
+			refused, _ = d.broker.Refusal()
+		}
+		err = ending(c, d.run.Options.MaxTurns, refused)
 	}
 	if err == nil {
 		return run.Problem{}
@@ -277,7 +282,7 @@ func failure(f *api.Failure) error {
 }
 
 // ending is the fault of a Claude that did not end with an answer.
-func ending(c *claude.Result, maxTurns int) error {
+func ending(c *claude.Result, maxTurns int, refused broker.Refusal) error {
 	switch c.Ending {
 	case claude.Answered:
 		return nil
@@ -288,7 +293,7 @@ func ending(c *claude.Result, maxTurns int) error {
 	case claude.Cancelled:
 		return fault.New(fault.Cancelled, "Claude was stopped")
 	case claude.APIError:
-		return apiError(c)
+		return modelError(c, refused)
 	case claude.NotStarted:
 		return fault.New(fault.Claude, "Claude Code did not start: %s", c.Message)
 	case claude.Killed:
@@ -299,28 +304,6 @@ func ending(c *claude.Result, maxTurns int) error {
 			WithHint("run the command again")
 	}
 	return fault.New(fault.Claude, "Claude Code failed: %s", c.Message).WithHint("run the command again")
-}
-
-// apiError is the fault of a model call that failed for good. A usage limit
-// that says when it resets is waited for: the run parks.
-func apiError(c *claude.Result) error {
-	words := strings.TrimSpace(c.API + ": " + c.Message)
-	switch c.API {
-	case "authentication_failed":
-		return fault.New(fault.Auth, "Anthropic refused the credential: %s", words).
-			WithHint("set ANTHROPIC_API_KEY (or CLAUDE_CODE_OAUTH_TOKEN) to one that is valid")
-	case "billing_error":
-		return fault.New(fault.Auth, "Anthropic refused for want of credit: %s", words).WithHint("add credit to the account")
-	case "model_not_found":
-		return fault.New(fault.Claude, "Anthropic does not know the model: %s", words).WithHint("--model takes another")
-	case "rate_limit":
-		if !c.ResetsAt.IsZero() {
-			return fault.New(fault.Parked, "Claude's usage limit is reached; it resets at %s", c.ResetsAt.Local().Format("15:04 on 2 January")).
-				WithHint("run the same command then: it goes on with this session")
-		}
-		return fault.New(fault.Quota, "Anthropic's rate limit: %s", words).WithHint("wait a while, then run the command again")
-	}
-	return fault.New(fault.Claude, "Anthropic's API failed: %s", words).WithHint("run the command again when it is back")
 }
 
 // unpark begins the next task of a run that waited: the same session, other
