@@ -16,7 +16,7 @@ import (
 const (
 	maxChanges = 20_000
 	maxPath    = 4096     // as on Linux
-	maxPaths   = 64 << 20 // bytes of JSON beside the content
+	maxPaths   = 16 << 20 // bytes of JSON beside the content: a decoder may hold twice what one change sends
 )
 
 // Changeset fetches what the task's work tree holds against its base commit:
