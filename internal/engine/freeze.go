@@ -1,9 +1,11 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/dayclaude/dayclaude/internal/config"
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -44,25 +46,30 @@ func (d *drive) freeze(ctx context.Context) (run.State, error) {
 func (d *drive) look(ctx context.Context) (*run.Frozen, error) {
 	repo := d.repo.Repository
 	f := &run.Frozen{Repository: repo, Issue: d.issue.Issue, WebURL: d.repo.WebURL, Base: d.run.Options.Base, At: d.Now().UTC()}
-	var err error
-	if f.Actor, err = d.Hub.Viewer(ctx); err != nil {
-		return nil, err
-	}
 	if f.Base == "" {
 		f.Base = repo.DefaultBranch
 	}
-	// A follow-up stands on what the runs before it pushed.
-	f.BranchHead, err = d.Hub.Head(ctx, repo, d.thread.Branch)
-	if err != nil && fault.KindOf(err) != fault.NotFound {
+	var base string
+	asking, ctx := errgroup.WithContext(ctx)
+	asking.Go(func() (err error) { f.Actor, err = d.Hub.Viewer(ctx); return err })
+	asking.Go(func() (err error) { base, err = d.Hub.Head(ctx, repo, f.Base); return err })
+	asking.Go(func() (err error) {
+		f.BranchHead, err = d.Hub.Head(ctx, repo, d.thread.Branch)
+		if fault.KindOf(err) == fault.NotFound {
+			return nil
+		}
+		return err
+	})
+	asking.Go(func() (err error) {
+		f.Settings, _, err = d.Hub.File(ctx, repo, repo.DefaultBranch, config.RepositoryFile)
+		return err
+	})
+	if err := asking.Wait(); err != nil {
 		return nil, err
 	}
-	if f.BaseCommit = f.BranchHead; f.BaseCommit == "" {
-		if f.BaseCommit, err = d.Hub.Head(ctx, repo, f.Base); err != nil {
-			return nil, err
-		}
-	}
-	f.Settings, _, err = d.Hub.File(ctx, repo, repo.DefaultBranch, config.RepositoryFile)
-	return f, err
+	// A follow-up stands on what the runs before it pushed.
+	f.BaseCommit = cmp.Or(f.BranchHead, base)
+	return f, nil
 }
 
 // loadSettings reads the frozen settings and lowers the run's limits to the
