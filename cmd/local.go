@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
+	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 
@@ -50,6 +53,10 @@ func (a *app) localEngine(ctx context.Context, s *config.Settings, space string,
 	if s.LocalEngine == engineDocker {
 		return docker.New(ctx, docker.Options{Namespace: space})
 	}
+	if os.Geteuid() != 0 && !(onLoopback(s.GitHubURL) && onLoopback(s.AnthropicURL)) {
+		return nil, fault.New(fault.Usage, "the process engine would run Claude as you, and whatever runs as you can read this command's keys").
+			WithHint("use the docker engine, or Daytona itself")
+	}
 	claude, err := exec.LookPath("claude")
 	if err != nil {
 		return nil, fault.New(fault.Sandbox, "the process engine needs Claude Code: %w", err).
@@ -60,4 +67,15 @@ func (a *app) localEngine(ctx context.Context, s *config.Settings, space string,
 		return nil, fmt.Errorf("find Claude Code: %w", err)
 	}
 	return process.New(process.Options{Root: filepath.Join(config.CacheDir(a.env), "sandboxes", space), Tools: []string{claude}, Log: log})
+}
+
+// onLoopback reports whether a URL leads to this machine: to stand-ins, whose
+// keys are worth nothing.
+func onLoopback(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(u.Hostname())
+	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
 }
