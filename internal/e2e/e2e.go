@@ -43,10 +43,16 @@ const mainVariable = "DAYCLAUDE_E2E_MAIN"
 
 // Main is the TestMain of a package whose tests use this one.
 func Main(m *testing.M) {
+	BecomeCommand()
+	goleak.VerifyTestMain(m)
+}
+
+// BecomeCommand runs the command line and exits, if that is what this process
+// was started for. Main calls it; a TestMain of another kind does so first.
+func BecomeCommand() {
 	if os.Getenv(mainVariable) == "1" {
 		os.Exit(cmd.Main())
 	}
-	goleak.VerifyTestMain(m)
 }
 
 // The engines of the embedded Daytona.

@@ -89,10 +89,10 @@ func TestUnknownKeyInRepositorySettings(t *testing.T) {
 	repo := github.Repository{Name: "shop", Files: shopWith(t, ".github/dayclaude.yml", "check: bash tests/run.sh\n\nchek: x\n")}
 	ref := s.Add(repo, github.Issue{Title: "No bulk discount for exactly ten pieces"})
 	r := wantExit(t, s.Run("run-issue", ref), 2)
-	sentence := `.github/dayclaude.yml on the default branch: line 3: unknown field "chek"`
+	sentence := `.github/dayclaude.yml on the default branch: line 3: unknown key chek`
 	holds(t, "stderr", r.Stderr, "dayclaude: "+sentence+"\n", "hint: mend the file; docs/repository-settings.md lists its keys\n")
 	first := s.Comment("demo/shop", 1)
-	holds(t, "the comment", first.Body, "This did not work", "line 3: unknown field", "docs/repository-settings.md")
+	holds(t, "the comment", first.Body, "This did not work", "line 3: unknown key", "docs/repository-settings.md")
 	if made := s.Sandboxes(); len(made) != 0 {
 		t.Errorf("sandboxes were made: %v", made)
 	}
@@ -185,5 +185,5 @@ func TestSettingsInOrder(t *testing.T) {
 
 	write("modle: x\n")
 	r = wantExit(t, s.Run("run-issue", ref), 2)
-	holds(t, "stderr", r.Stderr, fmt.Sprintf("dayclaude: %s/config.yaml: line 1: unknown field", config), "hint: docs/settings.md")
+	holds(t, "stderr", r.Stderr, fmt.Sprintf("dayclaude: %s/config.yaml: line 1: unknown key", config), "hint: docs/settings.md")
 }
