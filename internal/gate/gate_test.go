@@ -381,6 +381,27 @@ func TestSecrets(t *testing.T) {
 	}
 }
 
+// TestBaseIsReadOnce: a changeset that moves many files with secrets does not
+// make the host read and scan each old one for each new one.
+func TestBaseIsReadOnce(t *testing.T) {
+	t.Parallel()
+	reads := 0
+	base := Base{Modes: map[string]string{}, Content: func(context.Context, string) ([]byte, error) {
+		reads++
+		return []byte("nothing"), nil
+	}}
+	set := &changeset.Set{}
+	for i := range 10 {
+		old := fmt.Sprint("old", i)
+		base.Modes[old] = "100644"
+		set.Changes = append(set.Changes, gone(old), changeset.Change{Path: fmt.Sprint("new", i), Mode: changeset.ModeFile, Content: []byte(token)})
+	}
+	findings, err := Check(t.Context(), DefaultPolicy(), base, set)
+	if err != nil || len(findings) != 10 || reads != 10 {
+		t.Errorf("%d findings, %d reads, %v", len(findings), reads, err)
+	}
+}
+
 func TestNothingDecided(t *testing.T) {
 	t.Parallel()
 	set := &changeset.Set{Changes: []changeset.Change{{Path: "a", Mode: changeset.ModeFile, Content: []byte(token)}}}

@@ -84,11 +84,7 @@ func (c *check) unknown(ctx context.Context, s *scanner, path string, leaks []le
 		if _, stands := c.base.Modes[p]; !stands || len(leaks) == 0 {
 			continue
 		}
-		old, err := c.base.Content(ctx, p)
-		if err != nil {
-			return nil, fmt.Errorf("read %s at the base, to compare secrets: %w", printable(p), err)
-		}
-		known, err := s.scan(ctx, p, old)
+		known, err := c.standing(ctx, s, p)
 		if err != nil {
 			return nil, err
 		}
@@ -97,6 +93,20 @@ func (c *check) unknown(ctx context.Context, s *scanner, path string, leaks []le
 		})
 	}
 	return leaks, nil
+}
+
+// standing returns the secrets at a path of the base. Each path is read and
+// scanned once, however many files hold secrets.
+func (c *check) standing(ctx context.Context, s *scanner, path string) ([]leak, error) {
+	if known, done := c.known[path]; done {
+		return known, nil
+	}
+	old, err := c.base.Content(ctx, path)
+	if err != nil {
+		return nil, fmt.Errorf("read %s at the base, to compare secrets: %w", printable(path), err)
+	}
+	c.known[path], err = s.scan(ctx, path, old)
+	return c.known[path], err
 }
 
 // scanner is gitleaks with those of its rules that the changeset can trigger.
@@ -189,7 +199,7 @@ func (s *scanner) scan(ctx context.Context, path string, content []byte) ([]leak
 				return nil, err
 			}
 			end := min(start+piece, len(text))
-			for _, f := range s.detector.DetectContext(ctx, detect.Fragment{Raw: text[start:end], FilePath: path}) {
+			for _, f := range s.detector.DetectContext(ctx, detect.Fragment{Raw: text[start:end], FilePath: path}) { //nolint:staticcheck // deprecated for v9, but what v8's method takes
 				if seen[f.Secret] || f.RuleID == heuristic && (!guess || depth > 0) {
 					continue
 				}
