@@ -241,14 +241,15 @@ func (c *call) change(i *issue, title, body, state, base *string) error {
 			action = map[bool]string{true: "closed", false: "reopened"}[next.Closed]
 		}
 	}
-	if action == "reopened" {
+	switch action {
+	case "reopened":
 		if head, err := c.repo.git.ref("refs/heads/" + i.pull.head); err != nil {
 			return err
 		} else if head == "" {
 			return invalid("PullRequest", "state", "invalid", "state cannot be changed. The "+i.pull.head+" branch has been deleted.")
 		}
 		i.closedAt = time.Time{}
-	} else if action == "closed" {
+	case "closed":
 		i.closedAt = c.s.now()
 	}
 	i.Issue, i.pull.base, i.updated = next, target, c.s.now()
