@@ -3,6 +3,7 @@ package daytona
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
@@ -109,7 +110,7 @@ func (t *Toolbox) Download(ctx context.Context, name string) (io.ReadCloser, err
 		fault.New(fault.Unavailable, "not done within %s", transferTimeout))
 	var resp *http.Response
 	err := t.c.repeat(ctx, r, func() (err error) {
-		resp, err = t.c.open(ctx, r)
+		resp, err = t.c.open(ctx, r) //nolint:bodyclose // download.Close does
 		return err
 	})
 	if err != nil {
@@ -134,7 +135,7 @@ func (d *download) Read(p []byte) (int, error) {
 	if d.left -= int64(n); d.left < 0 {
 		return 0, d.r.unreadable(d.ctx, d.resp, fmt.Errorf("the file is larger than %d bytes", int64(MaxDownload)))
 	}
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = d.r.unreadable(d.ctx, d.resp, fmt.Errorf("the answer was cut: %w", err))
 	}
 	return n, err
