@@ -58,6 +58,7 @@ func TestTitle(t *testing.T) {
 func FuzzParseAnswer(f *testing.F) {
 	f.Add("# Summary\n\n**Title:** x @y\n\n```\n#1")
 	f.Add(`{"title":"a","body":"@b"}`)
+	f.Add(" summary @#0 #@1 gh-@2")
 	f.Fuzz(func(t *testing.T, s string) {
 		title, body := ParseAnswer(s)
 		if len(title) > maxTitle || strings.ContainsAny(title, "\n\t") || named.MatchString(title) || numbered.MatchString(title) {

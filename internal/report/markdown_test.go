@@ -166,6 +166,7 @@ func FuzzMarkdown(f *testing.F) {
 	for _, s := range []string{
 		"`a`@b`c` \\`@d` ![x](http://y) <!-- z -->", "~~~\n@a\n```\n#1\n~~~", "|`a|@b`|\n|-|", "[a](https://x/@b#1)\n[c]: d",
 		"\\\\`@a` $$x$$ &#64;b", "Fixes https://github.com/o/r/issues/1", "- ```\n@x",
+		"~~~\n`````` @a\n~~~\n`@b`", "[a][b]: ![\\](http://x/pull/1)<!--\n-->#2 \\`` `@c", "|-\n`|@a`|``",
 	} {
 		f.Add(s)
 	}
