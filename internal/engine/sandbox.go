@@ -241,8 +241,9 @@ func (d *drive) reach(ctx context.Context) error {
 }
 
 const (
-	sandboxdPatience = 30 * time.Second // until sandboxd must answer
-	healthPoll       = 20 * time.Millisecond
+	sandboxdPatience   = 30 * time.Second // until sandboxd must answer
+	entrypointPatience = 5 * time.Second  // until the image's own must, before it gets the host's
+	healthPoll         = 20 * time.Millisecond
 )
 
 // awaitSandboxd waits until sandboxd answers. The image's entrypoint starts
@@ -256,25 +257,32 @@ func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *dayton
 	defer cancel()
 	poll := time.NewTicker(healthPoll)
 	defer poll.Stop()
-	uploaded := false
+	begin, uploaded := d.Now(), false
+	var inside *contents // looked at when it is needed
 	for {
 		health, err := c.Health(ctx)
+		absent := errors.Is(err, client.ErrNotListening)
 		switch {
 		case err == nil && health.Protocol == api.Protocol:
 			return health, nil
 		case ctx.Err() != nil:
 			return health, context.Cause(ctx)
+		case err != nil && !absent:
+			return health, err
 		case uploaded:
-			if err != nil && !errors.Is(err, client.ErrNotListening) {
-				return health, err
+		default:
+			if inside == nil {
+				if inside, err = lookInto(ctx, box); err != nil {
+					return health, err
+				}
 			}
-		case err == nil, errors.Is(err, client.ErrNotListening):
-			if err := d.uploadSandboxd(ctx, box, home, health.PID); err != nil {
+			if absent && inside.sandboxd && d.Now().Sub(begin) < entrypointPatience {
+				break // on its way
+			}
+			if err := d.uploadSandboxd(ctx, box, home, inside.machine, health.PID); err != nil {
 				return health, err
 			}
 			uploaded = true
-		default:
-			return health, err
 		}
 		select {
 		case <-poll.C:
@@ -284,19 +292,30 @@ func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *dayton
 	}
 }
 
+// contents are what matters of a sandbox's image.
+type contents struct {
+	machine  string // as uname has it
+	sandboxd bool   // has one on its PATH
+}
+
+func lookInto(ctx context.Context, box *daytona.Toolbox) (*contents, error) {
+	said, err := box.Execute(ctx, daytona.Command{Line: "uname -m; command -v sandboxd"})
+	if err != nil {
+		return nil, err
+	}
+	machine, program, _ := strings.Cut(said.Output, "\n")
+	return &contents{machine: strings.TrimSpace(machine), sandboxd: strings.TrimSpace(program) != ""}, nil
+}
+
 // architectures are uname's names in Go's.
 var architectures = map[string]string{"x86_64": "amd64", "aarch64": "arm64"}
 
 // uploadSandboxd puts the host's build of sandboxd into the sandbox and starts
 // it, in place of the process old if that is not 0.
-func (d *drive) uploadSandboxd(ctx context.Context, box *daytona.Toolbox, home string, old int) error {
-	machine, err := box.Execute(ctx, daytona.Command{Line: "uname -m"})
-	if err != nil {
-		return err
-	}
-	arch, ok := architectures[strings.TrimSpace(machine.Output)]
+func (d *drive) uploadSandboxd(ctx context.Context, box *daytona.Toolbox, home, machine string, old int) error {
+	arch, ok := architectures[machine]
 	if !ok {
-		return fault.New(fault.Sandbox, "the sandbox is a %q; there is no sandboxd for it", d.clean(machine.Output, 40)).
+		return fault.New(fault.Sandbox, "the sandbox is a %q; there is no sandboxd for it", d.clean(machine, 40)).
 			WithHint("use a snapshot for x86_64 or aarch64")
 	}
 	binary, err := d.Sandboxd(arch)
