@@ -45,11 +45,11 @@ func screen(t *testing.T, out string) []string {
 		case out[0] == '\r':
 			out = out[1:]
 		default:
-			line, rest, ok := strings.Cut(out, "\n")
-			if !ok {
-				t.Fatalf("a frame ends within a line: %q", out)
+			line, rest, ok := strings.Cut(out, "\x1b[K\n")
+			if !ok || strings.Contains(line, "\n") {
+				t.Fatalf("a line leaves what stood behind it: %q", out)
 			}
-			lines, out = append(lines, line), rest
+			lines, out = append(lines[:row], append([]string{line}, lines[min(row+1, len(lines)):]...)...), rest
 			row++
 		}
 	}
@@ -65,7 +65,7 @@ func TestLiveRedrawsInPlace(t *testing.T) {
 	at = at.Add(2 * time.Second)
 	show(run.Began, "Claude is at work")
 	show(run.Called, "Edit cart.sh\nsecond line")
-	show(run.Notice, "no network")
+	show(run.Notice, "no network\nat all")
 	l.Show(run.Entry{Kind: run.Spent, Cost: &run.Cost{InputTokens: 1500, OutputTokens: 20, USD: 0.5}})
 	at = at.Add(3 * time.Second)
 	show(run.Called, strings.Repeat("long ", 20))

@@ -139,14 +139,14 @@ func (l *live) Show(e run.Entry) {
 	switch e.Kind {
 	case run.Began:
 		l.finish()
-		l.steps = append(l.steps, step{text: e.Text, began: l.now()})
+		l.steps = append(l.steps, step{text: firstLine(e.Text), began: l.now()})
 	case run.Notice:
 		// Above the current step, so that this one stays the last.
 		at := len(l.steps)
 		if at > 0 && l.steps[at-1].took == 0 && !l.steps[at-1].notice {
 			at--
 		}
-		l.steps = append(l.steps[:at], append([]step{{text: e.Text, notice: true}}, l.steps[at:]...)...)
+		l.steps = append(l.steps[:at], append([]step{{text: firstLine(e.Text), notice: true}}, l.steps[at:]...)...)
 	case run.Spent:
 		l.cost = e.Cost
 	case run.Ended:
@@ -164,7 +164,7 @@ func (l *live) Show(e run.Entry) {
 }
 
 func (l *live) finish() {
-	if n := len(l.steps); n > 0 && !l.steps[n-1].notice {
+	if n := len(l.steps); n > 0 && !l.steps[n-1].notice && l.steps[n-1].took == 0 {
 		l.steps[n-1].took = max(l.now().Sub(l.steps[n-1].began), 1)
 	}
 	l.doing = ""
@@ -184,51 +184,62 @@ func (l *live) Close() {
 	l.done.Wait()
 }
 
-// draw replaces the last frame. A frame never fills the screen's height: lines
-// that scrolled away could not be redrawn.
+// draw replaces the last frame, line by line: clearing the screen below the
+// cursor makes some terminals keep each frame in their history. A frame never
+// fills the screen's height: lines that scrolled away could not be redrawn.
 func (l *live) draw() {
 	width, height := l.s.Size()
-	lines := l.lines()
+	lines := l.lines(width - 1)
 	if most := max(height-1, 3); len(lines) > most {
 		lines = append(lines[:1], lines[len(lines)-most+1:]...)
 	}
 	var b strings.Builder
+	b.WriteString("\r")
 	if l.drawn > 0 {
 		fmt.Fprintf(&b, "\x1b[%dA", l.drawn)
 	}
-	b.WriteString("\r\x1b[J")
 	for _, line := range lines {
-		b.WriteString(ansi.Truncate(line, width-1, "…"))
-		b.WriteString("\n")
+		b.WriteString(line + "\x1b[K\n")
+	}
+	if len(lines) < l.drawn {
+		b.WriteString("\x1b[J")
 	}
 	l.drawn = len(lines)
 	fmt.Fprint(l.s.Err, b.String())
 }
 
-func (l *live) lines() []string {
-	lines := []string{l.style.title.Render(l.title)}
+// lines is the frame, at most width cells wide.
+func (l *live) lines(width int) []string {
+	cut := func(line string) string { return ansi.Truncate(line, max(width, 1), "…") }
+	lines := []string{cut(l.style.title.Render(l.title))}
 	for i, st := range l.steps {
+		mark, took := l.style.good.Render("✓"), st.took
 		switch {
 		case st.notice:
-			lines = append(lines, "  "+l.style.now.Render("! "+st.text))
+			lines = append(lines, cut("  "+l.style.now.Render("! "+st.text)))
+			continue
 		case st.failed:
-			lines = append(lines, "  "+l.style.bad.Render("✗")+" "+st.text+" "+l.style.faint.Render(Duration(st.took)))
-		case st.took > 0:
-			lines = append(lines, "  "+l.style.good.Render("✓")+" "+st.text+" "+l.style.faint.Render(Duration(st.took)))
-		default:
-			lines = append(lines, "  "+l.style.now.Render("•")+" "+st.text+" "+l.style.faint.Render(Duration(l.now().Sub(st.began))))
+			mark = l.style.bad.Render("✗")
+		case took == 0:
+			mark, took = l.style.now.Render("•"), l.now().Sub(st.began)
 		}
+		// The time stays in sight however narrow the terminal is.
+		after := " " + Duration(took)
+		text := ansi.Truncate(st.text, max(width-ansi.StringWidth("  • "+after), 1), "…")
+		lines = append(lines, cut("  "+mark+" "+text+l.style.faint.Render(after)))
 		if i == len(l.steps)-1 && l.doing != "" {
-			lines = append(lines, "      "+l.style.faint.Render(l.doing))
+			lines = append(lines, cut("      "+l.style.faint.Render(l.doing)))
 		}
 	}
 	if l.cost != nil {
-		lines = append(lines, "  "+l.style.faint.Render(spent(l.cost)))
+		lines = append(lines, cut("  "+l.style.faint.Render(spent(l.cost))))
 	}
 	return lines
 }
 
+// firstLine is what fits on one line: a tab would take as many cells as the
+// terminal likes.
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
-	return line
+	return strings.ReplaceAll(line, "\t", " ")
 }
