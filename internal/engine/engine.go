@@ -83,6 +83,11 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if repo.App && !req.Options.DryRun && !repo.Archived && !repo.Empty {
+		if repo.Push, err = e.Hub.MayWrite(ctx, repo.Repository); err != nil {
+			return nil, err
+		}
+	}
 	if err := admit(repo, issue, req.Options); err != nil {
 		return nil, err
 	}
@@ -126,6 +131,9 @@ func admit(repo *hub.Repository, issue *hub.Issue, o run.Options) error {
 		return refuse("ask for read access", "this GitHub user can't read %s", name)
 	case o.DryRun:
 		return nil
+	case !repo.Push && repo.App:
+		return refuse("give the token `contents: write`, `issues: write` and `pull-requests: write`, or use --dry-run to get the patch only",
+			"this GitHub token can't write to %s", name)
 	case !repo.Push:
 		return refuse("ask for write access, or use --dry-run to get the patch only", "this GitHub user can't push to %s", name)
 	case issue.Locked:

@@ -332,8 +332,8 @@ func TestStandInApp(t *testing.T) {
 	c := as("write")
 	r, err := c.Repository(ctx, "acme", "shop")
 	must(t, err)
-	if !r.Push || !r.Pull {
-		t.Errorf("an App that may write: %+v", r)
+	if may, err := c.MayWrite(ctx, r.Repository); err != nil || !may || !r.App || !r.Pull {
+		t.Errorf("an App that may write: %v, %v, %+v", may, err, r)
 	}
 	if login, err := c.Viewer(ctx); err != nil || login != WorkflowBot {
 		t.Errorf("viewer is %q, %v", login, err)
@@ -344,10 +344,13 @@ func TestStandInApp(t *testing.T) {
 	if again, _, err := as("write").Comment(ctx, r.Repository, 42, 0, "<!-- dayclaude x -->", "done"); err != nil || again != first {
 		t.Errorf("comment %d, then %d, %v", first, again, err)
 	}
-	if r, err := as("read").Repository(ctx, "acme", "shop"); err != nil || r.Push || !r.Pull {
-		t.Errorf("an App that may read: %+v, %v", r, err)
+	c = as("read")
+	r, err = c.Repository(ctx, "acme", "shop")
+	must(t, err)
+	if may, err := c.MayWrite(ctx, r.Repository); err != nil || may || !r.App || !r.Pull {
+		t.Errorf("an App that may read: %v, %v, %+v", may, err, r)
 	}
-	if r, err := s.as(t, github.Token{Login: "rita", Scopes: []string{"repo"}}).Repository(ctx, "acme", "shop"); err != nil || r.Push || !r.Pull {
+	if r, err := s.as(t, github.Token{Login: "rita", Scopes: []string{"repo"}}).Repository(ctx, "acme", "shop"); err != nil || r.App || r.Push || !r.Pull {
 		t.Errorf("a user who may read: %+v, %v", r, err)
 	}
 }

@@ -29,7 +29,8 @@ const (
 // Repository is a repository and what the token's user may do with it.
 type Repository struct {
 	run.Repository
-	Push, Pull bool // the user's role, the token itself may be narrower; of an App's installation whether it may write
+	Push, Pull bool // the user's role; the token itself may be narrower
+	App        bool // the token is an App installation's, which has no role: MayWrite tells instead of Push
 	Archived   bool
 	HasIssues  bool
 	Empty      bool   // no commit yet
@@ -77,10 +78,13 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 	if repo.WebURL, err = c.webURL(repo.Repository); err != nil {
 		return nil, fault.New(fault.Failed, "%s: %w", o.does, err)
 	}
-	if !repo.Push && !repo.Archived && !c.anon {
-		if err := c.tryPush(ctx, repo); err != nil {
+	if !repo.Push && !c.anon { // GitHub says so of every installation
+		login, err := c.Viewer(ctx)
+		if err != nil {
 			return nil, err
 		}
+		repo.App = strings.HasSuffix(login, botSuffix)
+		repo.Pull = repo.Pull || repo.App // it was found; reading its contents tells more
 	}
 	if repo.SizeKB == 0 { // GitHub's figure lags behind: small repositories show 0 for a while
 		_, err := c.Head(ctx, repo.Repository, repo.DefaultBranch)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
@@ -97,23 +98,13 @@ func (c *Client) bot(ctx context.Context, o op) (string, error) {
 	return login, nil
 }
 
-// tryPush corrects what GitHub says of the role of an App's installation: that
-// it has none, whatever it may do. The empty blob, which nothing refers to,
-// shows whether it may write contents, before a run spends anything.
-func (c *Client) tryPush(ctx context.Context, repo *Repository) error {
-	login, err := c.Viewer(ctx)
-	if err != nil || !strings.HasSuffix(login, botSuffix) {
-		return err
+// MayWrite reports whether the token of an App's installation may write the
+// repository's contents, before a run spends anything. Nothing but trying
+// tells; it makes the empty blob, which nothing refers to.
+func (c *Client) MayWrite(ctx context.Context, repo run.Repository) (bool, error) {
+	err := c.createBlob(ctx, repo, blobSHA(nil), nil)
+	if s := status(err); s == http.StatusForbidden || s == http.StatusNotFound {
+		return false, nil
 	}
-	repo.Pull = true // it was found; reading its contents says more
-	err = c.createBlob(ctx, repo.Repository, blobSHA(nil), nil)
-	kind := fault.KindOf(err)
-	switch {
-	case err == nil:
-		repo.Push = true
-		return nil
-	case kind == fault.Auth, kind == fault.NotFound, kind == fault.NotAdmitted, errors.Is(err, ErrEmpty):
-		return nil
-	}
-	return err
+	return err == nil, err
 }
