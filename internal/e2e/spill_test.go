@@ -23,7 +23,6 @@ type needle struct {
 	secret string // what to call it
 	form   string
 	text   []byte
-	folded bool // its case does not matter
 }
 
 // needlesOf are the spellings in which the secrets, by name, would be found:
@@ -36,15 +35,15 @@ func needlesOf(secrets map[string]string) []needle {
 		if _, random, ok := strings.Cut(value, "CANARY"); ok {
 			value = random
 		}
-		all = append(all,
-			needle{name, "plain", []byte(strings.ToLower(value)), true},
-			needle{name, "hex", []byte(hex.EncodeToString([]byte(value))), true},
-			needle{name, "hex in lower case", []byte(hex.EncodeToString([]byte(strings.ToLower(value)))), true})
+		add := func(form, text string) { all = append(all, needle{name, form, []byte(text)}) }
+		add("plain", value)
+		add("lower case", strings.ToLower(value))
+		add("hex", hex.EncodeToString([]byte(value)))
+		add("HEX", strings.ToUpper(hex.EncodeToString([]byte(value))))
 		for before := range 3 {
 			text := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), value...))
 			// Without the characters that what stands around decides.
-			text = text[(before*8+5)/6 : (before+len(value))*8/6]
-			all = append(all, needle{name, fmt.Sprintf("base64 after %d", before), []byte(text), false})
+			add("base64", text[(before*8+5)/6:(before+len(value))*8/6])
 		}
 	}
 	return all
@@ -65,15 +64,21 @@ func newSpill(secrets map[string]string) *spill {
 
 // look searches a text that was found at a place.
 func (s *spill) look(place string, text []byte) {
-	folded := bytes.ToLower(text)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.places[place] += len(text)
 	for _, n := range s.needles {
-		if in := map[bool][]byte{true: folded, false: text}[n.folded]; bytes.Contains(in, n.text) {
+		if bytes.Contains(text, n.text) {
 			s.seen[fmt.Sprintf("%s: %s (%s)", place, n.secret, n.form)] = true
 		}
 	}
+}
+
+// add makes it look for more.
+func (s *spill) add(secrets map[string]string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.needles = append(s.needles, needlesOf(secrets)...)
 }
 
 // stream is look for what is too large to be held.
@@ -147,9 +152,9 @@ const (
 )
 
 // watch looks at the arguments and the environment of every process on this
-// machine until stopped: those of the sandbox, the services and the command.
-// The one environment left out is that of holder, which is given the keys in
-// it. The function that it returns ends the watch.
+// machine until stopped, at least once: those of the sandbox, the services and
+// the command. The one environment left out is that of holder, which is given
+// the keys in it. The function that it returns ends the watch.
 func (s *spill) watch(holder int) (stop func()) {
 	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
