@@ -2,16 +2,8 @@ package broker
 
 import (
 	"encoding/json"
-	"io"
-	"log/slog"
-	"net/http"
-	"net/http/httptest"
-	"slices"
 	"strings"
 	"testing"
-	"time"
-
-	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
 // conversation is a request of about 200 KB with the shape of Claude Code's.
@@ -37,57 +29,8 @@ func conversation(b *testing.B) string {
 	return string(body)
 }
 
-// bench reports the median time of a small streamed call.
-func bench(b *testing.B, url string, body string) {
-	b.Helper()
-	b.SetBytes(int64(len(body)))
-	var took []time.Duration
-	for b.Loop() {
-		start := time.Now()
-		req, err := http.NewRequestWithContext(b.Context(), http.MethodPost, url+"/v1/messages?beta=true", strings.NewReader(body))
-		if err != nil {
-			b.Fatal(err)
-		}
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			b.Fatal(err)
-		}
-		n, err := io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		if err != nil || resp.StatusCode != http.StatusOK || n == 0 {
-			b.Fatal(resp.Status, n, err)
-		}
-		took = append(took, time.Since(start))
-	}
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms/median")
-}
-
-func benchUpstream(b *testing.B) *httptest.Server {
-	b.Helper()
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, err := io.Copy(io.Discard, r.Body); err != nil {
-			b.Error(err)
-		}
-		streamed(10, 10)(w, r)
-	}))
-	b.Cleanup(s.Close)
-	return s
-}
-
-// BenchmarkDirect calls the API, BenchmarkBroker calls it through a broker
-// with a cost limit: the difference is what the broker costs.
-func BenchmarkDirect(b *testing.B) {
-	bench(b, benchUpstream(b).URL, conversation(b))
-}
-
-func BenchmarkBroker(b *testing.B) {
-	s := serve(b, Config{Anthropic: benchUpstream(b).URL, Credential: Credential{APIKey: secret.New(canary)}, MaxCostUSD: 1e6,
-		Log: slog.New(slog.DiscardHandler)})
-	bench(b, s.url+"/anthropic", conversation(b))
-}
-
-// BenchmarkCheck is the broker's own work on a request.
+// BenchmarkCheck is the broker's own work on a request. What a whole call
+// costs, internal/bench measures.
 func BenchmarkCheck(b *testing.B) {
 	body := []byte(conversation(b))
 	b.SetBytes(int64(len(body)))
