@@ -9,6 +9,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/config"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/hub"
 	"github.com/dayclaude/dayclaude/internal/report"
 	"github.com/dayclaude/dayclaude/internal/run"
 )
@@ -21,6 +22,10 @@ func (d *drive) freeze(ctx context.Context) (run.State, error) {
 		frozen, err := d.look(ctx)
 		if err != nil {
 			return "", err
+		}
+		if frozen.Actor == hub.WorkflowBot && !d.run.Options.DryRun {
+			d.say(run.Notice, "the GitHub token is a workflow's own: GitHub runs no checks on a pull request made with it, "+
+				"but does on one made with a GitHub App's or a personal token")
 		}
 		if err := d.save(func() {
 			d.run.Frozen = frozen
