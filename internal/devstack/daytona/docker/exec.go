@@ -112,6 +112,10 @@ func (e *Engine) killExec(ctx context.Context, id string, pid <-chan int, ended 
 	}
 }
 
+// maxComplaint bounds what is kept of an output that does not begin with a
+// process id: the shell is the image's, and may be anything.
+const maxComplaint = 4 << 10
+
 // pidReader takes the process id off the beginning of a command's output.
 type pidReader struct {
 	to   io.Writer
@@ -123,6 +127,9 @@ type pidReader struct {
 func (r *pidReader) Write(p []byte) (int, error) {
 	if r.told {
 		return r.to.Write(p)
+	}
+	if len(r.rest) > maxComplaint {
+		return len(p), nil // no id will come
 	}
 	r.rest = append(r.rest, p...)
 	line, after, found := bytes.Cut(r.rest, []byte("\n"))
