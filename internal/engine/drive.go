@@ -125,7 +125,7 @@ func (d *drive) step(ctx context.Context) (run.State, error) {
 		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 			return next, cause
 		}
-		return next, fault.New(fault.Cancelled, "stopped by hand: %w", context.Canceled)
+		return next, fault.New(fault.Cancelled, "stopped by hand")
 	}
 	return next, err
 }
