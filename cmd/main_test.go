@@ -17,7 +17,10 @@ import (
 
 func TestMain(m *testing.M) {
 	e2e.BecomeCommand()
-	testscript.Main(tight{m}, map[string]func(){"dayclaude": func() { os.Exit(cmd.Main()) }})
+	testscript.Main(tight{m}, map[string]func(){
+		"dayclaude":   func() { os.Exit(cmd.Main()) },
+		"keep-secret": keepSecret,
+	})
 }
 
 // tight fails tests that leave goroutines behind.

@@ -73,10 +73,7 @@ func (s *Stack) Start(args ...string) *Command {
 		s.t.Fatal(err)
 	}
 	c := &Command{stack: s, args: args, cmd: exec.Command(self, args...), done: make(chan struct{})}
-	for name, value := range s.Env {
-		c.cmd.Env = append(c.cmd.Env, name+"="+value)
-	}
-	c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = s.Dir, &c.stdout, &c.stderr
+	c.cmd.Env, c.cmd.Dir, c.cmd.Stdout, c.cmd.Stderr = s.Environ(), s.Dir, &c.stdout, &c.stderr
 	if err := c.cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -89,6 +86,16 @@ func (s *Stack) Start(args ...string) *Command {
 		<-c.done
 	})
 	return c
+}
+
+// Environ is Env as a process takes it: whatever executes the test binary with
+// it becomes the command line.
+func (s *Stack) Environ() []string {
+	list := make([]string, 0, len(s.Env))
+	for name, value := range s.Env {
+		list = append(list, name+"="+value)
+	}
+	return list
 }
 
 // PID is the process's id.
