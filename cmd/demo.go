@@ -39,7 +39,7 @@ func newDemo(a *app, do func(context.Context, *demoOptions) error) *cobra.Comman
 A GitHub, a Daytona and a scripted Messages API are started on loopback; the
 real Claude Code fixes a real bug in a small program. Docker runs the sandbox if
 an engine answers and holds the image dayclaude-slim (make image), else plain
-processes do, which isolate nothing. Claude Code is taken from the PATH.`,
+processes do, which isolate nothing and take Claude Code from the PATH.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			switch o.engine {

@@ -125,6 +125,16 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	}
 }
 
+// one wants exactly one argument, which usage calls name.
+func one(name string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) == 1 {
+			return nil
+		}
+		return fmt.Errorf("%s takes one %s, not %d", c.CommandPath(), name, len(args))
+	}
+}
+
 // usageErrors makes every error that comes before a command's own work one of
 // kind Usage: wrong flags, wrong counts of arguments, unknown commands.
 func usageErrors(c *cobra.Command) {

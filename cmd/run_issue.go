@@ -40,11 +40,14 @@ func newRunIssue(a *app, do func(context.Context, *runIssueOptions) error) *cobr
 
 REF is owner/repo#42 or the issue's URL. A run that was interrupted goes on
 where it stood; an issue that has a pull request already gets a follow-up in
-the same sandbox and on the same branch, unless --new is given.`,
+the same sandbox and on the same branch, unless --new is given.
+
+Flags win over the settings, which hold the defaults: docs/settings.md lists
+them with the variables for the keys, docs/run-issue.md tells all the rest.`,
 		Example: `  dayclaude run-issue octo/shop#42
   dayclaude run-issue https://github.com/octo/shop/issues/42 --max-cost 2
-  dayclaude run-issue octo/shop#42 --dry-run | git apply`,
-		Args: cobra.ExactArgs(1),
+  dayclaude run-issue octo/shop#42 --local --dry-run | git apply`,
+		Args: one("REF"),
 		RunE: func(c *cobra.Command, args []string) error {
 			ref, err := run.ParseRef(args[0])
 			if err != nil {
@@ -55,18 +58,18 @@ the same sandbox and on the same branch, unless --new is given.`,
 		},
 	}
 	f := c.Flags()
-	f.String("snapshot", "", "make the sandbox from this snapshot")
-	f.String("model", "", "Claude's model")
-	f.Int("max-turns", 0, "most turns that Claude may take")
-	f.Float64("max-cost", 0, "most `USD` to spend on tokens; 0 for no limit")
-	f.Duration("timeout", 0, "most time for the whole run, such as 45m")
+	f.String("snapshot", "", "make the sandbox from the snapshot `NAME`")
+	f.String("model", "", "Claude's model, by its `ID`")
+	f.Int("max-turns", 0, "at most `N` turns of Claude")
+	f.Float64("max-cost", 0, "at most so many `USD` for tokens; 0 for no limit")
+	f.Duration("timeout", 0, "at most this `TIME` for the whole run, such as 45m")
 	f.StringVar(&o.base, "base", "", "base `BRANCH` of the pull request (default: the repository's)")
 	f.Bool("draft", false, "open the pull request as a draft")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write nothing to GitHub, print the patch")
 	f.BoolVar(&o.keep, "keep", false, "leave the sandbox running at the end")
 	f.String("instructions", "", "`TEXT` to add to what Claude is told")
 	f.BoolVar(&o.local, "local", false, "make the sandbox on this machine instead of at Daytona")
-	f.String("local-engine", "", "what --local uses: docker, or process (which isolates nothing)")
+	f.String("local-engine", "", "`ENGINE` of --local: docker, or process (which isolates nothing)")
 	f.BoolVar(&o.fresh, "new", false, "begin anew: another sandbox, branch and session")
 	f.BoolVar(&o.json, "json", false, "print one JSON object at the end")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "print everything that happens, line by line")
@@ -103,7 +106,7 @@ func (a *app) runIssue(ctx context.Context, o *runIssueOptions) error {
 		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: w.notice})
 	}
 	interrupted := context.AfterFunc(ctx, func() {
-		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: "stopping: the work so far is collected; press Ctrl-C again to leave at once"})
+		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: "collecting the work so far; Ctrl-C again leaves at once"})
 	})
 	defer interrupted()
 
@@ -163,6 +166,9 @@ func (a *app) printReport(report *engine.Report, err error) error {
 	case err == nil:
 		fmt.Fprintf(a.streams.Out, "%s\n", r.Outcome.URL)
 		fmt.Fprintf(a.streams.Err, "pull request #%d of %s/%s: %s\n%s\n", t.PullRequest, t.Ref.Owner, t.Ref.Repo, r.Outcome.Title, numbers)
+		if c := r.Result.Check; c != nil && c.ExitCode != 0 {
+			fmt.Fprintf(a.streams.Err, "the check failed (exit code %d): its output is in the pull request\n", c.ExitCode)
+		}
 		return nil
 	case fault.KindOf(err) == fault.Unchanged && r.Result != nil:
 		fmt.Fprintln(a.streams.Out, strings.TrimSpace(r.Result.Answer))

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -75,10 +76,8 @@ func (a *app) runsList(ctx context.Context, o *runsListOptions) error {
 	for i, r := range runs {
 		came := ""
 		if r.Outcome != nil {
-			came, _, _ = strings.Cut(r.Outcome.Problem.Message, "\n")
-			if r.Outcome.URL != "" {
-				came = r.Outcome.URL
-			}
+			problem, _, _ := strings.Cut(r.Outcome.Problem.Message, "\n")
+			came = cmp.Or(r.Outcome.URL, problem, r.Outcome.PatchFile)
 		}
 		rows[i] = []string{
 			r.ID, r.Ref.String(), string(r.State), r.CreatedAt.Local().Format("2006-01-02 15:04"),
@@ -110,7 +109,7 @@ type runsShowOptions struct {
 func newRunsShow(a *app, do func(context.Context, *runsShowOptions) error) *cobra.Command {
 	o := &runsShowOptions{}
 	c := &cobra.Command{
-		Use: "show ID", Short: "Show one run", Args: cobra.ExactArgs(1),
+		Use: "show ID", Short: "Show one run", Args: one("ID"),
 		Long: "Show one run. The beginning of its id is enough.",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.id = args[0]
@@ -197,7 +196,7 @@ type runsLogsOptions struct {
 func newRunsLogs(a *app, do func(context.Context, *runsLogsOptions) error) *cobra.Command {
 	o := &runsLogsOptions{}
 	c := &cobra.Command{
-		Use: "logs ID", Short: "Print what happened in a run", Args: cobra.ExactArgs(1),
+		Use: "logs ID", Short: "Print what happened in a run", Args: one("ID"),
 		Long: "Print what happened in a run: its steps, what Claude said and did, and the\noutput of set-up and check. The beginning of the id is enough.",
 		RunE: func(c *cobra.Command, args []string) error {
 			o.id = args[0]
