@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"sync"
 )
 
 // Network is what a sandbox may reach besides the tunnel: NetworkOpen,
@@ -35,11 +34,7 @@ var registries = []string{
 	"rubygems.org", "*.maven.org", "*.debian.org",
 }
 
-// domainPattern is compiled when it is needed: that takes a quarter of a
-// millisecond, which every start of the program would pay.
-var domainPattern = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$`)
-})
+var domainPattern = regexp.MustCompile(`^(\*\.)?([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$`)
 
 // ParseNetwork reads a mode by its name, or a list of domains.
 func ParseNetwork(values ...string) (Network, error) {
@@ -55,7 +50,7 @@ func ParseNetwork(values ...string) (Network, error) {
 	n := Network{Mode: NetworkDomains}
 	for _, v := range values {
 		d := strings.ToLower(v)
-		if !domainPattern().MatchString(d) {
+		if !domainPattern.MatchString(d) {
 			return Network{}, fmt.Errorf("network: %q is neither open, registries or none nor a domain", v)
 		}
 		n.Domains = append(n.Domains, d)

@@ -21,9 +21,15 @@ func (r Ref) String() string { return fmt.Sprintf("%s/%s#%d", r.Owner, r.Repo, r
 // FullName is owner/repo.
 func (r Ref) FullName() string { return r.Owner + "/" + r.Repo }
 
+// Lengths are held apart from the patterns: counts make them slow to compile.
+const (
+	maxOwner = 99
+	maxRepo  = 100
+)
+
 var (
-	ownerPattern = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9_-]{0,98})$`)
-	repoPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`)
+	ownerPattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_-]*$`)
+	repoPattern  = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 )
 
 // ParseRef reads owner/repo#42 or an issue's URL (with or without scheme, on
@@ -53,7 +59,8 @@ func ParseRef(s string) (Ref, error) {
 
 func newRef(in, name, number string) (Ref, error) {
 	owner, repo, _ := strings.Cut(name, "/")
-	if !ownerPattern.MatchString(owner) || !repoPattern.MatchString(repo) || repo == "." || repo == ".." {
+	if len(owner) > maxOwner || !ownerPattern.MatchString(owner) ||
+		len(repo) > maxRepo || !repoPattern.MatchString(repo) || repo == "." || repo == ".." {
 		return Ref{}, fmt.Errorf("%q names no issue: %q is not a repository's owner/name", in, name)
 	}
 	n, err := strconv.Atoi(number)
