@@ -106,7 +106,7 @@ func (a *app) runIssue(ctx context.Context, o *runIssueOptions) error {
 		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: w.notice})
 	}
 	interrupted := context.AfterFunc(ctx, func() {
-		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: "collecting the work so far; Ctrl-C again leaves at once"})
+		view.Show(run.Entry{Kind: run.Notice, Time: time.Now(), Text: "stopping: the work so far is collected; Ctrl-C again leaves at once"})
 	})
 	defer interrupted()
 
