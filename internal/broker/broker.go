@@ -125,15 +125,14 @@ func New(cfg Config) (*Broker, error) {
 	b.gitURL += "/"
 	if cfg.APIKey.IsZero() == cfg.OAuth.IsZero() {
 		return nil, fault.New(fault.Auth, "the broker needs either an Anthropic API key or a subscription's token").
-			WithHint("run `dayclaude setup`, or set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN")
+			WithHint("set ANTHROPIC_API_KEY or CLAUDE_CODE_OAUTH_TOKEN")
 	}
 	if len(cfg.Models) == 0 || cfg.MaxCostUSD < 0 {
 		return nil, fault.New(fault.Usage, "the broker needs a model and a cost limit that is not negative")
 	}
 	for _, m := range cfg.Models {
-		if _, ok := Price(m); !ok && cfg.MaxCostUSD > 0 {
-			return nil, fault.New(fault.Usage, "there is no price for model %q, so the cost limit of $%.2f can't be kept", m, cfg.MaxCostUSD).
-				WithHint("use a model that has a price, or --max-cost 0 for no limit")
+		if err := CheckPrice(m, cfg.MaxCostUSD); err != nil {
+			return nil, err
 		}
 	}
 	for _, r := range cfg.Repositories {

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"sync"
 	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
 )
 
 // Rates are what tokens cost, in USD per million.
@@ -124,4 +126,14 @@ func (p ModelPrice) usd(u usage) float64 {
 		usd *= prices().USFactor
 	}
 	return usd / 1e6
+}
+
+// CheckPrice refuses a model whose price is not known where there is a limit
+// of cost to keep: a fault of kind Usage.
+func CheckPrice(model string, maxCostUSD float64) error {
+	if _, ok := Price(model); ok || maxCostUSD == 0 {
+		return nil
+	}
+	return fault.New(fault.Usage, "there is no price for model %q, so the cost limit of $%.2f can't be kept", model, maxCostUSD).
+		WithHint("use a model that has a price, or --max-cost 0 for no limit")
 }

@@ -75,6 +75,9 @@ const (
 // earlier process left unfinished. The report is nil only if no run was begun;
 // the error is the run's own problem, or why none was begun.
 func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
+	if err := broker.CheckPrice(req.Options.Model, req.Options.MaxCostUSD); err != nil {
+		return nil, err
+	}
 	repo, err := e.Hub.Repository(ctx, req.Ref.Owner, req.Ref.Repo)
 	if err != nil {
 		return nil, err

@@ -108,9 +108,16 @@ func (w *worker) work(ctx, life context.Context) *api.Failure {
 		failure = lost
 	}
 	if failure == nil {
-		failure = w.inPhase(ctx, api.PhaseCheck, w.task.spec.Check == "" || w.task.snapshot().Status.Check != nil, w.check)
+		failure = w.inPhase(ctx, api.PhaseCheck, !w.worthChecking(), w.check)
 	}
 	return failure
+}
+
+// worthChecking reports whether the check is still to be run. What a Claude
+// left that did not finish is known to be unfinished.
+func (w *worker) worthChecking() bool {
+	s := w.task.snapshot().Status
+	return w.task.spec.Check != "" && s.Check == nil && s.Claude != nil && s.Claude.Ending == claude.Answered
 }
 
 // inPhase does one phase unless it is done. A phase that was interrupted
