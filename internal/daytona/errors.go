@@ -18,13 +18,13 @@ import (
 )
 
 const (
-	hintKey         = "run `dayclaude setup daytona`, or set DAYTONA_API_KEY"
+	hintKey         = "set DAYTONA_API_KEY to a key that is valid"
 	hintURL         = "check DAYTONA_API_URL: it ends in /api, as in " + DefaultURL
-	hintPermissions = "the API key needs write:sandboxes and delete:sandboxes; `dayclaude doctor` shows what it may do"
-	hintQuota       = "delete sandboxes that nobody needs (`dayclaude sandboxes list`), or raise the limits in Daytona's dashboard"
+	hintPermissions = "the API key needs write:sandboxes and delete:sandboxes"
+	hintQuota       = "delete sandboxes that nobody needs, or raise the limits, in Daytona's dashboard"
 	hintRate        = "wait a minute, or run fewer at once"
-	hintService     = "try again later; `dayclaude doctor` tells whether Daytona can be reached"
-	hintSnapshot    = "`dayclaude snapshot list` shows what there is; `dayclaude snapshot build` and `push` make one"
+	hintService     = "check the network and DAYTONA_API_URL, or try again later"
+	hintSnapshot    = "docs/snapshots.md says how to make one"
 )
 
 // Error is a call of Daytona's API or toolbox that did not succeed.

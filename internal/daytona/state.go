@@ -56,5 +56,5 @@ func (s State) gone() bool { return s == Destroying || s == Destroyed }
 func (s *Sandbox) failure() error {
 	f := fault.New(fault.Sandbox, "sandbox %s is in state %s: %s",
 		clean(cmp.Or(s.Name, s.ID)), clean(string(s.State)), cmp.Or(clean(s.ErrorReason), "Daytona gives no reason"))
-	return f.WithHint("`dayclaude sandboxes delete %s` removes it; the next run makes a new one", clean(cmp.Or(s.Name, s.ID)))
+	return f.WithHint("run the command again: it makes a new sandbox; if the image is missing, docs/snapshots.md says how to make it")
 }

@@ -135,10 +135,10 @@ func (c *Client) judge(o op, e *Error, h http.Header) (kind fault.Kind, sentence
 	case e.Status < 400:
 		return fault.Conflict, "the repository or issue has moved", "run it again with its new name"
 	case e.Status == http.StatusUnauthorized && c.anon:
-		return fault.Auth, "GitHub wants a token (401)", "run `dayclaude setup`, or set GITHUB_TOKEN"
+		return fault.Auth, "GitHub wants a token (401)", "set GITHUB_TOKEN"
 	case e.Status == http.StatusUnauthorized:
 		return fault.Auth, fmt.Sprintf("GitHub refused the token (%s)", e),
-			"the token is wrong, expired or revoked: run `dayclaude setup`, or set GITHUB_TOKEN to a new one"
+			"the token is wrong, expired or revoked: set GITHUB_TOKEN to a new one"
 	case e.Status == http.StatusForbidden || e.Status == http.StatusUnavailableForLegalReasons:
 		return c.judgeForbidden(o, e, h)
 	case e.Status == http.StatusNotFound:
@@ -190,7 +190,7 @@ func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind,
 // https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
 func (c *Client) accessHint(o op, h http.Header) string {
 	if c.anon {
-		return "run `dayclaude setup`, or set GITHUB_TOKEN: private repositories and all changes need a token"
+		return "set GITHUB_TOKEN: private repositories and all changes need a token"
 	}
 	where := ""
 	if o.repo != "" {

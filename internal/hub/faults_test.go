@@ -135,7 +135,7 @@ func TestWhatUsersAreTold(t *testing.T) {
 		{name: "bad token", h: answer(401, nil, `{"message":"Bad credentials"}`), kind: fault.Auth,
 			sentence: "refused the token (401 Bad credentials)", hint: "expired or revoked"},
 		{name: "no token", h: answer(401, nil, `{"message":"Requires authentication"}`), anonymous: true, kind: fault.Auth,
-			sentence: "wants a token", hint: "dayclaude setup"},
+			sentence: "wants a token", hint: "GITHUB_TOKEN"},
 		{name: "single sign-on", h: answer(403, map[string]string{"X-GitHub-SSO": "required; url=https://github.com/orgs/acme/sso?authorization_request=AB"}, `{"message":"Resource protected by organization SAML enforcement."}`),
 			kind: fault.Auth, sentence: "single sign-on", hint: "https://github.com/orgs/acme/sso?authorization_request=AB"},
 		{name: "single sign-on, odd link", h: answer(403, map[string]string{"X-GitHub-SSO": "required; url=javascript:x"}, `{}`),

@@ -246,7 +246,7 @@ func refusal(resp *http.Response, path string) error {
 		return fault.New(fault.Auth, "sandboxd %s: %w (%d)", path, ErrUnauthorized, resp.StatusCode)
 	case resp.StatusCode == http.StatusBadRequest:
 		return fault.New(fault.Sandbox, "sandboxd %s: %w (400)", path, ErrNotStarted).
-			WithHint("`dayclaude sandboxes show` tells its state")
+			WithHint("run the command again: it starts the sandbox")
 	case resp.StatusCode == http.StatusBadGateway:
 		return fault.New(fault.Unavailable, "sandboxd %s: %w (502)", path, ErrNotListening)
 	}
@@ -256,5 +256,5 @@ func refusal(resp *http.Response, path string) error {
 // broken is an answer of a shape that sandboxd does not send.
 func broken(format string, args ...any) error {
 	return fault.New(fault.Sandbox, "sandboxd: %w: %s", errBroken, fmt.Sprintf(format, args...)).
-		WithHint("the sandbox may have been tampered with: look at its logs with `dayclaude sandboxes logs`")
+		WithHint("the sandbox may have been tampered with: `dayclaude runs logs` shows what was done in it, `--new` begins with another")
 }
