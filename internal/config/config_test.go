@@ -91,6 +91,16 @@ func TestSecretsComeFromEnvThenKeyring(t *testing.T) {
 	}
 }
 
+func TestDirectoriesAreAbsolute(t *testing.T) {
+	for name, env := range map[string]map[string]string{
+		"no HOME": {}, "relative": {"XDG_STATE_HOME": "state", "HOME": "/home/ann"}, "absolute": {"XDG_STATE_HOME": "/state"},
+	} {
+		if dir := StateDir(func(name string) string { return env[name] }); !filepath.IsAbs(dir) || filepath.Base(dir) != "dayclaude" {
+			t.Errorf("%s: %q", name, dir)
+		}
+	}
+}
+
 func TestRequireNamesWhatIsMissing(t *testing.T) {
 	env := map[string]string{}
 	for _, step := range []struct{ set, want string }{

@@ -15,6 +15,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
+	"os/user"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -132,7 +133,9 @@ func Load(ctx context.Context, src Sources) (*Settings, error) {
 	}
 	s := &Settings{}
 	if err := v.Unmarshal(s, func(c *mapstructure.DecoderConfig) { c.ErrorUnused = true }); err != nil {
-		return nil, fault.New(fault.Usage, "settings: %w", err)
+		words := strings.TrimPrefix(err.Error(), "decoding failed due to the following error(s):\n\n")
+		return nil, fault.New(fault.Usage, "settings: %s", strings.ReplaceAll(words, "\n", "; ")).
+			WithHint("docs/settings.md lists them with their variables")
 	}
 	if err := s.validate(); err != nil {
 		return nil, err
@@ -301,5 +304,12 @@ func xdg(env func(string) string, name, fallback string) string {
 	if dir := env(name); filepath.IsAbs(dir) {
 		return dir
 	}
-	return filepath.Join(env("HOME"), fallback)
+	home := env("HOME")
+	if home == "" { // as some service managers start programs
+		home = string(filepath.Separator)
+		if u, err := user.Current(); err == nil {
+			home = u.HomeDir
+		}
+	}
+	return filepath.Join(home, fallback)
 }
