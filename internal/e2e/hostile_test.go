@@ -35,6 +35,8 @@ type liar struct {
 	task api.Task
 }
 
+const previewToken = "preview"
+
 func (l *liar) asked() api.Task {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -85,7 +87,12 @@ func (l *liar) handler() http.Handler {
 		}
 		mux.HandleFunc(route, handler)
 	}
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Daytona-Preview-Token") != previewToken {
+			return // some other test's snoop, which knocks on every port
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 func sendEvent(w io.Writer, e api.Event) {
@@ -122,7 +129,7 @@ func (l *liar) lie(t *testing.T, want string, flags ...string) (*e2e.Stack, *e2e
 	s.WrapDaytona(func(real http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if strings.HasSuffix(r.URL.Path, "/preview-url") {
-				sendJSON(w, map[string]string{"sandboxId": "any", "url": server.URL, "token": "preview"})
+				sendJSON(w, map[string]string{"sandboxId": "any", "url": server.URL, "token": previewToken})
 				return
 			}
 			real.ServeHTTP(w, r)
@@ -191,6 +198,9 @@ func TestLies(t *testing.T) {
 	t.Parallel()
 	text := strings.Repeat("x", 4000)
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/astray" {
+			return // somebody else's
+		}
 		t.Errorf("the sandbox led the command to another server: %s %v", r.URL, r.Header)
 	}))
 	t.Cleanup(elsewhere.Close)
@@ -214,7 +224,7 @@ func TestLies(t *testing.T) {
 		"a status without end":  {routeTasks, endless(`{"id":"`, func(int) string { return text }), "more than 1048576 bytes"},
 		"a health without end":  {routeHealth, endless(`{"version":"`, func(int) string { return text }), "more than 1048576 bytes"},
 		"a way elsewhere": {routeTasks, func(w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, elsewhere.URL, http.StatusPermanentRedirect)
+			http.Redirect(w, r, elsewhere.URL+"/astray", http.StatusPermanentRedirect)
 		}, "answered 308"},
 		"no tunnel":              {routeTunnel, func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, "hello") }, "tunnel"},
 		"content without end":    {routeChangeset, endless(`{"changes":[{"path":"a","mode":"100644","content":"`, func(int) string { return text }), "longer than"},
