@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,4 +115,11 @@ func (d *drive) disconnect() {
 }
 
 // gitToken is the credential for fetching a repository that the broker allows.
-func (d *drive) gitToken(context.Context, string) (secret.String, error) { return d.GitToken, nil }
+// Whoever writes the repository's settings chooses what is in `read`: of other
+// owners they get what is public, whatever else the token can read.
+func (d *drive) gitToken(_ context.Context, repository string) (secret.String, error) {
+	if owner, _, _ := strings.Cut(repository, "/"); !strings.EqualFold(owner, d.run.Frozen.Repository.Owner) {
+		return secret.String{}, nil
+	}
+	return d.GitToken, nil
+}

@@ -185,17 +185,22 @@ const (
 	region       = "local"
 )
 
-// restrict notes the network policy. An engine can only take the whole
-// network away, so any allow list does that, and the sandbox says so.
+// restrict notes the network policy. An engine that isolates can only take the
+// whole network away, so any allow list does that, and the sandbox says so.
+// One that does not isolate says as much in its Notice; the sandbox then says
+// what was asked.
 func (s *Server) restrict(b *sandbox, all bool, networks, domains string) {
-	b.NetworkBlockAll = all || networks != "" || domains != ""
+	b.NetworkBlockAll = all
 	b.NetworkAllowList, b.DomainAllowList = networks, domains
-	if b.NetworkBlockAll && !all {
+	switch listed := networks != "" || domains != ""; {
+	case !s.opts.Engine.Isolates():
+		if all || listed {
+			s.log.Warn("the network cannot be blocked by this engine", "sandbox", b.ID)
+		}
+	case listed && !all:
+		b.NetworkBlockAll = true
 		s.log.Warn("allow lists cannot be enforced here: the whole network is blocked", "sandbox", b.ID,
 			"domain_allow_list", domains, "network_allow_list", networks)
-	}
-	if b.NetworkBlockAll && !s.opts.Engine.Isolates() {
-		s.log.Warn("the network cannot be blocked by this engine", "sandbox", b.ID)
 	}
 }
 
