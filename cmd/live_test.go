@@ -142,7 +142,7 @@ func TestLiveViewInterrupted(t *testing.T) {
 		t.Errorf("exit code %s", code)
 	}
 	wellFormed(t, after, 80)
-	for _, want := range []string{"\n  ! stopping: the work so far is collected", "\ndayclaude: stopped by hand\n"} {
+	for _, want := range []string{"Ctrl-C again", "\ndayclaude: stopped by hand\n"} {
 		if !strings.Contains(after, want) {
 			t.Errorf("the screen lacks %q", want)
 		}

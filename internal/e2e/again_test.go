@@ -146,7 +146,7 @@ func TestInterrupted(t *testing.T) {
 		c.WaitFor("→ Bash ")
 		c.Signal(syscall.SIGINT)
 		r := wantExit(t, c.Wait(), 130)
-		holds(t, "stderr", r.Stderr, "note: stopping: the work so far is collected", "dayclaude: ")
+		holds(t, "stderr", r.Stderr, "Ctrl-C again", "dayclaude: ")
 		holds(t, "the comment", s.Comment("demo/slow", 1).Body, "**Cancelled.**")
 		s.NoPull("demo/slow", "main")
 		s.Eventually("the sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
