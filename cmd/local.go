@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -51,7 +52,7 @@ func (a *app) localDaytona(ctx context.Context, s *config.Settings, l local, log
 
 func (a *app) localEngine(ctx context.Context, s *config.Settings, space string, log *slog.Logger) (devstack.Engine, error) {
 	if s.LocalEngine == engineDocker {
-		return docker.New(ctx, docker.Options{Namespace: space})
+		return dockerEngine(ctx, s.Snapshot, space)
 	}
 	if os.Geteuid() != 0 && !(onLoopback(s.GitHubURL) && onLoopback(s.AnthropicURL)) {
 		return nil, fault.New(fault.Usage, "the process engine would run Claude as you, and whatever runs as you can read this command's keys").
@@ -78,4 +79,21 @@ func onLoopback(raw string) bool {
 	}
 	ip, err := netip.ParseAddr(u.Hostname())
 	return u.Hostname() == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// dockerEngine is Docker, if it holds the image that sandboxes are made from.
+func dockerEngine(ctx context.Context, image, space string) (devstack.Engine, error) {
+	engine, err := docker.New(ctx, docker.Options{Namespace: space})
+	if err != nil {
+		return nil, err
+	}
+	has, err := engine.HasImage(ctx, image)
+	if err == nil && !has {
+		err = fault.New(fault.Sandbox, "Docker holds no image %s", image).
+			WithHint("`make image` in a checkout of dayclaude builds dayclaude-slim; --snapshot takes another")
+	}
+	if err != nil {
+		return nil, errors.Join(err, engine.Close())
+	}
+	return engine, nil
 }

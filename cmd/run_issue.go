@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -232,7 +233,7 @@ func resultOf(report *engine.Report, err error) result {
 	r, t := report.Run, report.Thread
 	v := result{
 		RunID: r.ID, State: r.State, Repo: t.Ref.FullName(), Issue: t.Ref.Number, Commit: r.Commit,
-		Cost:     cost{r.Cost.USD, r.Cost.InputTokens, r.Cost.OutputTokens, r.Cost.SandboxSeconds},
+		Cost:     cost{math.Round(r.Cost.USD*1e6) / 1e6, r.Cost.InputTokens, r.Cost.OutputTokens, r.Cost.SandboxSeconds},
 		Duration: duration(r).Seconds(),
 	}
 	if o := r.Outcome; o != nil {

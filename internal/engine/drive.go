@@ -82,9 +82,6 @@ func (d *drive) drive(ctx context.Context) error {
 	if d.run.StartedAt.IsZero() {
 		d.run.StartedAt = d.Now().UTC()
 	}
-	if d.run.State != run.Queued && d.run.State != run.Parked {
-		d.say(run.Notice, "going on with run %s, which was left while %s", d.run.ID, d.run.State)
-	}
 	for !d.run.State.Final() {
 		next, err := d.step(ctx)
 		if err != nil {
@@ -99,6 +96,7 @@ func (d *drive) drive(ctx context.Context) error {
 			return err
 		}
 		if next == run.Parked {
+			d.park(always)
 			break
 		}
 	}

@@ -94,16 +94,17 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 	if err := admit(repo, issue, req.Options); err != nil {
 		return nil, err
 	}
+	if req.New {
+		if err := e.abandon(ctx, repo, issue, req.Observe); err != nil {
+			return nil, err
+		}
+	}
 	t, err := e.thread(ctx, repo, issue, req.New)
 	if err != nil {
 		return nil, err
 	}
-
-	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
-	if held := (*store.Held)(nil); errors.As(err, &held) {
-		return nil, fault.New(fault.Conflict, "%s: %w", t.Ref, held).
-			WithHint("`dayclaude runs list` shows the run; wait for it, or stop that process")
-	} else if err != nil {
+	lease, err := e.take(ctx, t)
+	if err != nil {
 		return nil, err
 	}
 	r, err := e.begin(ctx, lease, t, req.Options)
@@ -111,8 +112,58 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 		return nil, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
 	}
 	d := &drive{Engine: e, lease: lease, thread: t, run: r, repo: repo, issue: issue, observe: req.Observe}
+	if r.State != run.Queued && r.State != run.Parked {
+		d.say(run.Notice, "going on with run %s, which was left while %s", r.ID, r.State)
+	}
 	err = d.drive(ctx)
 	return &Report{Thread: t, Run: r}, err
+}
+
+// take acquires the thread's lease, or says who works on it.
+func (e *Engine) take(ctx context.Context, t *run.Thread) (store.Lease, error) {
+	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
+	if held := (*store.Held)(nil); errors.As(err, &held) {
+		return lease, fault.New(fault.Conflict, "%s: %w", t.Ref, held).
+			WithHint("`dayclaude runs list` shows the run; wait for it, or stop that process")
+	}
+	return lease, err
+}
+
+// abandon ends the issue's unfinished run, if there is one: a new generation
+// takes its place. Its sandbox is stopped and its comment says so.
+func (e *Engine) abandon(ctx context.Context, repo *hub.Repository, issue *hub.Issue, observe func(run.Entry)) error {
+	t, err := e.Store.Thread(ctx, repo.ID, issue.Number)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	lease, err := e.take(ctx, t)
+	if err != nil {
+		return err
+	}
+	r, err := e.Store.Latest(ctx, t.ID)
+	if err != nil || r.State.Final() {
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+		return errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
+	}
+	d := &drive{Engine: e, lease: lease, thread: t, run: r, repo: repo, issue: issue, observe: observe}
+	if r.State != run.Reporting && r.State != run.Settling {
+		d.say(run.Notice, "run %s, left while %s, is given up for a new one", r.ID, r.State)
+		next, err := d.giveUp(ctx, fault.New(fault.Cancelled, "given up for a new run"))
+		if err == nil {
+			err = d.advance(next)
+		}
+		if err != nil {
+			return errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
+		}
+	}
+	if err := d.drive(ctx); err != nil && !r.State.Final() {
+		return err
+	}
+	return nil
 }
 
 // admit says whether a run on the issue may begin at all.

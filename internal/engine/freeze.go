@@ -57,7 +57,13 @@ func (d *drive) look(ctx context.Context) (*run.Frozen, error) {
 	var base string
 	asking, ctx := errgroup.WithContext(ctx)
 	asking.Go(func() (err error) { f.Actor, err = d.Hub.Viewer(ctx); return err })
-	asking.Go(func() (err error) { base, err = d.Hub.Head(ctx, repo, f.Base); return err })
+	asking.Go(func() (err error) {
+		if base, err = d.Hub.Head(ctx, repo, f.Base); fault.KindOf(err) == fault.NotFound {
+			return fault.New(fault.Usage, "%s has no branch %q: %w", repo.FullName(), f.Base, err).
+				WithHint("--base takes the name of a branch that is there; without it the default branch is the base")
+		}
+		return err
+	})
 	asking.Go(func() (err error) {
 		f.BranchHead, err = d.Hub.Head(ctx, repo, d.thread.Branch)
 		if fault.KindOf(err) == fault.NotFound {

@@ -59,7 +59,7 @@ func (d *drive) ready(ctx context.Context) error {
 		sb, err = d.create(ctx, name)
 	case err != nil:
 	case sb.Labels[LabelStore] != d.Store.ID():
-		err = fault.New(fault.Conflict, "the sandbox %s belongs to another store: another machine works on %s", name, d.thread.Ref).
+		err = fault.New(fault.Conflict, "the sandbox %s belongs to another store: another machine works on %s, or this one did with a store that is gone", name, d.thread.Ref).
 			WithHint("wait for that machine, or begin anew beside it with --new")
 	case sb.State.Failed():
 		d.say(run.Began, "replacing sandbox %s, which broke", name)

@@ -56,7 +56,7 @@ func Task(in Input) string {
 
 	var b strings.Builder
 	if in.FollowUp {
-		fmt.Fprintf(&b, "There is more to do on issue #%d of %s. You worked on it before, in this directory. The issue follows as it is now, with all comments; the newest say what is wanted this time.\n", issue.Number, word(repo))
+		fmt.Fprintf(&b, "There is more to do on issue #%d of %s. You worked on it before, in this directory. The issue follows as it is now, with all comments; the newest say what is wanted this time. Your final answer takes the place of the pull request's title and text: describe all that the branch changes by now, not this turn alone.\n", issue.Number, word(repo))
 	} else {
 		fmt.Fprintf(&b, "Solve issue #%d of %s. You are in a clone of that repository, on branch %s. The issue follows, as users wrote it.\n", issue.Number, word(repo), word(in.Frozen.Base))
 	}

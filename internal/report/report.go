@@ -87,7 +87,7 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 	case run.NotAdmitted:
 		return page("**dayclaude did not start.**", problem(r), hint(r), Marker(t))
 	case run.Parked:
-		return page("**dayclaude waits**, and goes on by itself.", problem(r), hint(r), meta(r, at), Marker(t))
+		return page("**dayclaude waits.** The work so far is kept.", problem(r), hint(r), meta(r, at), Marker(t))
 	}
 	opening, ok := map[run.State]string{
 		run.Limited:   "**Stopped at a limit.** dayclaude worked on this issue and did not finish.",

@@ -154,7 +154,7 @@ func (s *Store) Run(ctx context.Context, id string) (Listed, error) {
 	case err != nil:
 		return Listed{}, err
 	case len(found) == 0:
-		return Listed{}, ErrNotFound
+		return Listed{}, fault.New(fault.NotFound, "no run %s: %w", id, ErrNotFound)
 	case len(found) > 1 && found[0].ID != id:
 		return Listed{}, fault.New(fault.Usage, "several runs begin with %q", id).WithHint("give more of the id; `dayclaude runs list` shows them")
 	}

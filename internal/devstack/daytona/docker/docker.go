@@ -156,6 +156,15 @@ func (e *Engine) Load(ctx context.Context) ([]daytona.Saved, error) {
 	return slices.Collect(maps.Values(found)), nil
 }
 
+// HasImage reports whether the engine holds a local image.
+func (e *Engine) HasImage(ctx context.Context, name string) (bool, error) {
+	_, err := e.docker.ImageInspect(ctx, name)
+	if errdefs.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Create makes a container from a local image.
 func (e *Engine) Create(ctx context.Context, spec daytona.Spec) error {
 	image, err := e.docker.ImageInspect(ctx, spec.Image)

@@ -1,0 +1,173 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+
+	"github.com/dayclaude/dayclaude/internal/changeset"
+	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/hub"
+	"github.com/dayclaude/dayclaude/internal/patch"
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+// Names of what a run leaves in its directory.
+const (
+	changesetFile  = "changeset.json"
+	transcriptFile = "transcript.jsonl"
+	patchFile      = "changes.patch"
+)
+
+// harvest brings the changes and Claude's transcript to the host. From here on
+// the sandbox is not needed.
+func (d *drive) harvest(ctx context.Context) (run.State, error) {
+	if err := d.reach(ctx); err != nil {
+		return "", err
+	}
+	d.say(run.Began, "collecting the changes")
+	set, err := d.collect(ctx)
+	if err != nil {
+		return "", err
+	}
+	if set.Empty() {
+		return "", fault.New(fault.Unchanged, "Claude changed nothing")
+	}
+	return run.Gating, nil
+}
+
+// collect reads changeset and transcript from the sandbox and keeps both. A
+// transcript that can't be had is no reason to lose the changes.
+func (d *drive) collect(ctx context.Context) (*changeset.Set, error) {
+	set, err := d.sandboxd.Changeset(ctx, d.run.Task, maxChangesetBytes)
+	if err != nil {
+		return nil, err
+	}
+	if want := d.run.Frozen.BaseCommit; set.Base != want {
+		return nil, fault.New(fault.Sandbox, "the sandbox's changes are against %.40q, not against %s", set.Base, want)
+	}
+	content, err := json.Marshal(set)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.keep(changesetFile, content); err != nil {
+		return nil, err
+	}
+	return set, d.keepTranscript(ctx)
+}
+
+// keepTranscript copies Claude's session to the host, redacted. One that can't
+// be had is no reason to lose the changes.
+func (d *drive) keepTranscript(ctx context.Context) error {
+	var lost error
+	err := d.keepFrom(transcriptFile, func(w io.Writer) error {
+		redacted := d.Redactor.Writer(w)
+		lost = d.sandboxd.Transcript(ctx, d.run.Task, redacted, maxTranscriptBytes)
+		return errors.Join(lost, redacted.Close())
+	})
+	if lost != nil {
+		d.Log.Warn("transcript not kept", "run", d.run.ID, "error", err)
+		return nil
+	}
+	return err
+}
+
+// keep writes a file into the run's directory, whole or not at all.
+func (d *drive) keep(name string, content []byte) error {
+	return d.keepFrom(name, func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	})
+}
+
+// keepFrom is keep for what is too large to be held.
+func (d *drive) keepFrom(name string, write func(io.Writer) error) error {
+	path, err := d.file(name)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(write(f), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// kept reads the changeset that harvest kept.
+func (d *drive) kept() (*changeset.Set, error) {
+	path, err := d.file(changesetFile)
+	if err != nil {
+		return nil, err
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fault.New(fault.Failed, "the changes that were collected are gone: %w", err)
+	}
+	var set changeset.Set
+	return &set, json.Unmarshal(content, &set)
+}
+
+// rescue saves what there is of the work when a run ends before its harvest:
+// Claude is stopped, and the changes are kept as a patch. It does what it can.
+func (d *drive) rescue(ctx context.Context) {
+	if d.sandboxd == nil || d.run.State != run.Working && d.run.State != run.Harvesting {
+		return
+	}
+	if _, err := d.sandboxd.Cancel(ctx, d.run.Task); err != nil {
+		d.Log.Warn("task not cancelled", "error", err)
+	}
+	set, err := d.collect(ctx)
+	if err == nil && !set.Empty() {
+		err = d.keepPatch(ctx, set)
+	}
+	if err != nil {
+		d.Log.Warn("changes not rescued", "error", err)
+	}
+}
+
+// keepPatch writes the changes as a patch that git apply takes, made by the
+// host from the changes themselves.
+func (d *drive) keepPatch(ctx context.Context, set *changeset.Set) error {
+	text, err := d.patch(ctx, set)
+	if err != nil {
+		return err
+	}
+	if err := d.keep(patchFile, []byte(text)); err != nil {
+		return err
+	}
+	path, err := d.file(patchFile)
+	if err != nil {
+		return err
+	}
+	return d.save(func() {
+		o := d.outcome()
+		o.PatchFile, o.FilesChanged = path, len(set.Changes)
+	})
+}
+
+// patch renders the changes against what stands at their base.
+func (d *drive) patch(ctx context.Context, set *changeset.Set) (string, error) {
+	if tooMany(set) {
+		return "", fault.New(fault.Failed, "%d changes are too many for a patch", len(set.Changes))
+	}
+	base, err := d.lookAtBase(ctx, set)
+	if err != nil {
+		return "", err
+	}
+	var failed error
+	text := patch.Format(set, func(path string) ([]byte, string, bool) {
+		e, ok := base.entries[path]
+		if !ok || e.Mode == hub.ModeDirectory || e.Mode == changeset.ModeSubmodule || failed != nil {
+			return nil, "", false
+		}
+		var content []byte
+		content, failed = base.read(ctx, path)
+		return content, e.Mode, failed == nil
+	})
+	return text, failed
+}
