@@ -35,6 +35,7 @@ func (d *drive) harvest(ctx context.Context) (run.State, error) {
 	if set.Empty() {
 		return "", fault.New(fault.Unchanged, "Claude changed nothing")
 	}
+	d.disconnect()
 	return run.Gating, nil
 }
 

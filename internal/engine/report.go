@@ -14,6 +14,7 @@ import (
 // report tells the issue how the run ended. If that can't be told there, the
 // run ends all the same; its own outcome stands in the store.
 func (d *drive) report(ctx context.Context) (run.State, error) {
+	d.disconnect() // from here on nothing more is spent
 	d.countSandbox(ctx)
 	if d.run.Frozen == nil || d.run.Outcome == nil {
 		return run.Settling, nil

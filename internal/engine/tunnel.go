@@ -87,7 +87,11 @@ func (d *drive) keepTunnel(ctx context.Context, l net.Listener) {
 	}
 }
 
-// serveBroker answers the streams of one tunnel until it or ctx ends.
+// lastCalls is how long the calls of a tunnel that ended may take to end too.
+const lastCalls = 5 * time.Second
+
+// serveBroker answers the streams of one tunnel until it or ctx ends. What its
+// calls cost is then counted.
 func (d *drive) serveBroker(ctx context.Context, l net.Listener) {
 	server := &http.Server{
 		Handler:           d.broker,
@@ -97,16 +101,19 @@ func (d *drive) serveBroker(ctx context.Context, l net.Listener) {
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	err := server.Serve(l)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastCalls)
+	defer cancel()
+	_ = server.Shutdown(last) // waits, as Close does not
 	server.Close()
 	if ctx.Err() == nil {
 		d.Log.Debug("tunnel ended", "error", err)
 	}
 }
 
-// disconnect ends the tunnel and forgets the sandbox's address.
+// disconnect ends the tunnel and its calls, and forgets the sandbox's address.
 func (d *drive) disconnect() {
 	if d.tunnel != nil {
 		d.tunnel()
