@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -257,15 +258,32 @@ func (e *Engine) Start(ctx context.Context, id string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	port, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.port = listener.Addr().(*net.TCPAddr).Port
-	b.running = true
-	return b.Entrypoint, listener.Close()
+	b.port, b.running = port, true
+	return b.Entrypoint, nil
+}
+
+// freePort picks a port that nobody listens on. It is random, and below those
+// that systems give to whoever asks for any: until the sandbox listens on it,
+// nobody else should get it by chance.
+func freePort(ctx context.Context) (int, error) {
+	const low, high = 10_000, 30_000
+	for range 1000 {
+		port := low + rand.IntN(high-low)
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, listener.Close()
+		}
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+	return 0, errors.New("no free port")
 }
 
 // Stop kills everything that the sandbox runs.
