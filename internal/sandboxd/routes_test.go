@@ -142,7 +142,9 @@ func TestLoopback(t *testing.T) {
 	closeTunnel := s.open()
 	task := s.task(`curl -sN -d '{"a":1}' "$ANTHROPIC_BASE_URL/v1/messages?beta=true" | while read -r line; do echo "$line" >>$HOME/got; touch $HOME/streamed; done; touch $HOME/finished
 		until [ -e $HOME/closed ]; do sleep 0.05; done
-		touch $HOME/asking; curl -s "$ANTHROPIC_BASE_URL/v1/again" >$HOME/again`)
+		touch $HOME/asking; curl -s "$ANTHROPIC_BASE_URL/v1/again" >$HOME/again; touch $HOME/answered
+		until [ -e $HOME/replaced ]; do sleep 0.05; done
+		curl -s "$ANTHROPIC_BASE_URL/v1/newest" >$HOME/newest`)
 	if _, err := s.CreateTask(t.Context(), task); err != nil {
 		t.Fatal(err)
 	}
@@ -153,15 +155,19 @@ func TestLoopback(t *testing.T) {
 	s.write("closed", "", 0o600)
 	s.appears("asking")
 	s.open()
+	s.appears("answered")
 	s.open() // replaces it
+	s.write("replaced", "", 0o600)
 	if _, ended := s.follow("t1", 0); ended.Failure != nil {
 		t.Fatalf("failure %+v", ended.Failure)
 	}
 	if got := s.read("got"); got != "POST /anthropic/v1/messages?beta=true {\"a\":1}\nend\n" {
 		t.Errorf("got %q", got)
 	}
-	if again := s.read("again"); again != "GET /anthropic/v1/again \nend\n" {
-		t.Errorf("got %q through the new tunnel", again)
+	for _, name := range []string{"again", "newest"} {
+		if got, want := s.read(name), "GET /anthropic/v1/"+name+" \nend\n"; got != want {
+			t.Errorf("got %q through a new tunnel, want %q", got, want)
+		}
 	}
 }
 
