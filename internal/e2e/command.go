@@ -84,6 +84,9 @@ func (s *Stack) Start(args ...string) *Command {
 	s.t.Cleanup(func() {
 		c.Signal(syscall.SIGKILL)
 		<-c.done
+		if s.t.Failed() {
+			s.t.Logf("%s said:\n%s", strings.Join(c.args, " "), c.Stderr())
+		}
 	})
 	return c
 }
