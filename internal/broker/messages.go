@@ -253,11 +253,17 @@ func (b *Broker) readWhole(resp *http.Response) string {
 	return b.redactor.Redact(string(body))
 }
 
-// relayWhole passes on what readWhole read. The status stays: Claude Code
-// decides by it whether to try again.
+// relayWhole passes on what readWhole read. Claude Code decides by the status
+// whether to try again. It does so ten times after a 401, for its credential
+// may have been renewed; the host's is the same for the whole run, so that a
+// refused one becomes a 403.
 func relayWhole(w http.ResponseWriter, resp *http.Response, body string) {
+	status := resp.StatusCode
+	if status == http.StatusUnauthorized {
+		status = http.StatusForbidden
+	}
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
-	w.WriteHeader(resp.StatusCode)
+	w.WriteHeader(status)
 	_, _ = io.WriteString(w, body) // to a caller who may have gone
 }
 

@@ -218,7 +218,7 @@ func TestUpstreamErrors(t *testing.T) {
 		"echo of the key": {func(w http.ResponseWriter, r *http.Request) {
 			w.WriteHeader(http.StatusUnauthorized)
 			fmt.Fprintf(w, "invalid key %s", r.Header.Get("X-Api-Key"))
-		}, 401, "invalid key [redacted]"},
+		}, 403, "invalid key [redacted]"}, // Claude Code would ask ten times
 		"redirect": {func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
 		}, 502, "api_error"},

@@ -206,25 +206,57 @@ func (d *drive) reach(ctx context.Context) error {
 	if err := asking.Wait(); err != nil {
 		return err
 	}
-	// A new token each time: none is ever stored, and a process that lost the
-	// thread can't give orders any more.
-	token := secret.New(rand.Text() + rand.Text())
-	d.Redactor.Add(token, preview.Token)
-	c := client.New(client.Config{BaseURL: preview.URL, Preview: preview.Token, Token: token, Log: d.Log})
-
-	hash := sha256.Sum256([]byte(token.Reveal()))
-	claim, err := json.Marshal(api.Claim{TokenSHA256: hex.EncodeToString(hash[:])})
+	token, err := d.claim(ctx, box, home)
 	if err != nil {
 		return err
 	}
-	// Whoever reads the claim learns nothing of the token. An image's own
-	// sandboxd comes up meanwhile.
-	if err := box.Upload(ctx, daytona.File{Path: path.Join(home, api.ClaimFile), Content: claim}); err != nil {
+	c, err := d.knock(ctx, preview, token, box, home)
+	if errors.Is(err, client.ErrUnauthorized) {
+		// Right after a start Daytona may still tell the token of before.
+		if preview, err = d.nextPreview(ctx); err == nil {
+			c, err = d.knock(ctx, preview, token, box, home)
+		}
+	}
+	if err != nil {
 		return err
 	}
+	d.sandboxd = c
+	return d.openTunnel(ctx)
+}
+
+// claim makes the token by which sandboxd knows us, and puts its hash into the
+// sandbox: whoever reads that learns nothing. A new one each time: none is
+// ever stored, and a process that lost the thread can't give orders any more.
+func (d *drive) claim(ctx context.Context, box *daytona.Toolbox, home string) (secret.String, error) {
+	token := secret.New(rand.Text() + rand.Text())
+	d.Redactor.Add(token)
+	hash := sha256.Sum256([]byte(token.Reveal()))
+	content, err := json.Marshal(api.Claim{TokenSHA256: hex.EncodeToString(hash[:])})
+	if err != nil {
+		return token, err
+	}
+	return token, box.Upload(ctx, daytona.File{Path: path.Join(home, api.ClaimFile), Content: content})
+}
+
+// nextPreview is the way to sandboxd once Daytona's cached answer is over.
+func (d *drive) nextPreview(ctx context.Context) (daytona.Preview, error) {
+	const cached = time.Second // Daytona's own
+	select {
+	case <-ctx.Done():
+		return daytona.Preview{}, ctx.Err()
+	case <-time.After(cached + 100*time.Millisecond):
+	}
+	return d.Daytona.Preview(ctx, d.sandbox.ID, api.Port)
+}
+
+// knock waits until sandboxd answers behind the preview, and makes sure that
+// the sandbox has what a task needs.
+func (d *drive) knock(ctx context.Context, preview daytona.Preview, token secret.String, box *daytona.Toolbox, home string) (*client.Client, error) {
+	d.Redactor.Add(preview.Token)
+	c := client.New(client.Config{BaseURL: preview.URL, Preview: preview.Token, Token: token, Log: d.Log})
 	health, err := d.awaitSandboxd(ctx, c, box, home)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var missing []string
 	for _, tool := range slices.Sorted(maps.Keys(health.Tools)) {
@@ -233,11 +265,10 @@ func (d *drive) reach(ctx context.Context) error {
 		}
 	}
 	if missing != nil {
-		return fault.New(fault.Sandbox, "the snapshot %s lacks %s", d.sandbox.Snapshot, strings.Join(missing, " and ")).
+		return nil, fault.New(fault.Sandbox, "the snapshot %s lacks %s", d.sandbox.Snapshot, strings.Join(missing, " and ")).
 			WithHint("use a snapshot made from snapshot/Dockerfile.slim, or add what is missing")
 	}
-	d.sandboxd = c
-	return d.openTunnel(ctx)
+	return c, nil
 }
 
 const (
