@@ -52,10 +52,13 @@ func runCommand(ctx context.Context, cmd *exec.Cmd, emit func(string)) (exit int
 		return -1, nil, err
 	}
 	out := newOutlet(r, emit)
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
+	exited := make(chan struct{})
+	go func() {
+		err = cmd.Wait()
+		close(exited)
+	}()
 	select {
-	case err = <-exited:
+	case <-exited:
 		out.settle()
 	case <-ctx.Done():
 		stopGroup(cmd.Process.Pid, exited)
@@ -71,7 +74,7 @@ func runCommand(ctx context.Context, cmd *exec.Cmd, emit func(string)) (exit int
 
 // stopGroup ends a process group, the harder the longer it takes, and returns
 // once its leader was waited for.
-func stopGroup(leader int, exited <-chan error) {
+func stopGroup(leader int, exited <-chan struct{}) {
 	defer func() { _ = syscall.Kill(-leader, syscall.SIGKILL) }() // members that the leader left behind
 	for _, step := range []struct {
 		signal syscall.Signal

@@ -208,7 +208,7 @@ func (c *call) followLogs(s *session, command *sessionCommand) error {
 		if err != nil {
 			return nil // Accept has answered
 		}
-		defer conn.CloseNow()
+		defer func() { _ = conn.CloseNow() }()
 		ctx := conn.CloseRead(c.r.Context())
 		err = command.log.follow(ctx, s.ended, func(text []byte) error {
 			return conn.Write(ctx, websocket.MessageBinary, text)

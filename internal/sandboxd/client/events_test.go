@@ -57,7 +57,7 @@ func TestReadEvents(t *testing.T) {
 		})
 	}
 	enough := errors.New("enough")
-	if err := readEvents(strings.NewReader(sse(started, said, end)), "t", 0, func(api.Event) error { return enough }); err != enough {
+	if err := readEvents(strings.NewReader(sse(started, said, end)), "t", 0, func(api.Event) error { return enough }); !errors.Is(err, enough) {
 		t.Errorf("yield's error came back as %v", err)
 	}
 }

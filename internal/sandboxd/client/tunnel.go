@@ -35,6 +35,7 @@ func (c *Client) Tunnel(ctx context.Context) (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	const path = "/v1/tunnel"
+	//nolint:bodyclose // Dial: "you never need to close resp.Body yourself"
 	socket, resp, err := websocket.Dial(ctx, strings.TrimSuffix(c.cfg.BaseURL, "/")+path,
 		&websocket.DialOptions{HTTPClient: c.http, HTTPHeader: c.header()})
 	if err != nil {
