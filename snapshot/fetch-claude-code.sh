@@ -21,7 +21,7 @@ expected=$(awk -v p="$platform" '$2 == p { print $1 }' snapshot/claude-code.sha2
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 echo "fetching Claude Code $version for $platform (175 MB)" >&2
-(cd "$tmp" && npm pack --silent "@anthropic-ai/claude-code-$platform@$version" >/dev/null && tar -xzf ./*.tgz)
+(cd "$tmp" && npm pack --loglevel=error "@anthropic-ai/claude-code-$platform@$version" >/dev/null && tar -xzf ./*.tgz)
 if ! echo "$expected  $tmp/package/claude" | sha256sum --check --quiet; then
 	echo "fetch-claude-code: the binary that npm served is not the pinned one" >&2
 	exit 1
