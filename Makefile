@@ -30,13 +30,12 @@ help:
 
 build: dist/dayclaude ## build dist/dayclaude, with sandboxd inside
 
-dist/dayclaude: $(SOURCES) snapshot/bin/sandboxd-linux-amd64.gz snapshot/bin/sandboxd-linux-arm64.gz
+dist/dayclaude: $(SOURCES) snapshot/bin/sandboxd-linux-amd64 snapshot/bin/sandboxd-linux-arm64
 	CGO_ENABLED=0 go build -trimpath -tags embed_sandboxd -ldflags "$(LDFLAGS) -X github.com/dayclaude/dayclaude/cmd.Version=$(VERSION)" -o $@ .
 
-snapshot/bin/sandboxd-linux-%.gz: $(SOURCES)
+snapshot/bin/sandboxd-linux-%: $(SOURCES)
 	@mkdir -p $(@D)
-	CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -ldflags "$(LDFLAGS) -X main.version=$(VERSION)" -o $(@D)/sandboxd-linux-$* ./snapshot/sandboxd
-	gzip -9 -n -c $(@D)/sandboxd-linux-$* > $@
+	CGO_ENABLED=0 GOOS=linux GOARCH=$* go build -trimpath -ldflags "$(LDFLAGS) -X main.version=$(VERSION)" -o $@ ./snapshot/sandboxd
 
 claude: $(CLAUDE) ## fetch the pinned Claude Code from npm
 
