@@ -188,6 +188,50 @@ func TestStandInEntries(t *testing.T) {
 	}
 }
 
+// TestStandInCompare asks what a branch gained since another left it.
+func TestStandInCompare(t *testing.T) {
+	t.Parallel()
+	files := fstest.MapFS{}
+	for name, f := range shopFiles {
+		files[name] = f
+	}
+	s := startStandIn(t, github.Repository{Files: files})
+	c, ctx := s.as(t, robin()), t.Context()
+	repo := s.repository(t, c)
+	start, err := c.Head(ctx, repo, "main")
+	must(t, err)
+	_, err = s.Commit(ctx, "acme/shop", "topic/a+b", "beside it", fstest.MapFS{"topic": {}})
+	must(t, err)
+	files["src/sum.go"] = files["src/total.go"]
+	delete(files, "src/total.go")
+	delete(files, "run.sh")
+	_, err = s.Commit(ctx, "acme/shop", "main", "second", files)
+	must(t, err)
+	files["new"] = &fstest.MapFile{}
+	_, err = s.Commit(ctx, "acme/shop", "main", "third", files)
+	must(t, err)
+	for _, base := range []string{start, "topic/a+b"} {
+		paths, complete, err := c.Compare(ctx, repo, base, "main")
+		if slices.Sort(paths); err != nil || !complete || !slices.Equal(paths, []string{"new", "run.sh", "src/sum.go", "src/total.go"}) {
+			t.Errorf("from %s: %q, %t, %v", base, paths, complete, err)
+		}
+	}
+	if paths, complete, err := c.Compare(ctx, repo, "main", start); err != nil || !complete || paths != nil {
+		t.Errorf("backwards: %q, %t, %v", paths, complete, err)
+	}
+	for i := range maxCompared {
+		files[fmt.Sprint("many/", i)] = &fstest.MapFile{}
+	}
+	_, err = s.Commit(ctx, "acme/shop", "main", "many", files)
+	must(t, err)
+	if paths, complete, err := c.Compare(ctx, repo, start, "main"); err != nil || complete || len(paths) < maxCompared {
+		t.Errorf("many: %d paths, %t, %v", len(paths), complete, err)
+	}
+	if _, _, err := c.Compare(ctx, repo, start, "nowhere"); fault.KindOf(err) != fault.NotFound {
+		t.Errorf("a branch that is not there: %v", err)
+	}
+}
+
 var fixes = []changeset.Change{
 	{Path: "README.md", Mode: changeset.ModeFile, Content: []byte("# shop\r\n")},
 	{Path: "run.sh", Mode: changeset.ModeFile, Content: []byte("#!/bin/sh\n")},

@@ -179,6 +179,7 @@ func (s *script) standard() {
 	get(at+"/git/trees/"+sha("aa"), `{"sha":"%s","tree":[{"path":"README.md","mode":"100644","type":"blob","sha":"%s","size":6},{"path":"src","mode":"040000","type":"tree","sha":"%s"}]}`, sha("ab"), blobSHA([]byte("hello\n")), sha("ac"))
 	get(at+"/git/blobs/"+blobSHA([]byte("hello\n")), "hello\n")
 	get(at+"/git/commits/"+sha("aa"), `{"sha":"%s","message":"first","tree":{"sha":"%s"}}`, sha("aa"), sha("ab"))
+	get(at+"/compare/"+sha("aa")+"...main", `{"status":"ahead","files":[{"filename":"README.md"}]}`)
 	s.says("POST /graphql", 200, `{"data":{"viewer":{"login":"github-actions[bot]"}}}`)
 	s.on("POST "+at+"/git/blobs", answer(201, nil, fmt.Sprintf(`{"sha":%q}`, blobSHA([]byte("new\n")))))
 	s.says("POST "+at+"/git/trees", 201, `{"sha":"%s"}`, sha("ba"))
@@ -266,6 +267,10 @@ func methods() []method {
 		}},
 		{name: "Blob", line: "GET " + at + "/git/blobs/" + blobSHA([]byte("hello\n")), call: func(ctx context.Context, c *Client) error {
 			_, err := c.Blob(ctx, shop, blobSHA([]byte("hello\n")), 100)
+			return err
+		}},
+		{name: "Compare", line: "GET " + at + "/compare/" + sha("aa") + "...main", call: func(ctx context.Context, c *Client) error {
+			_, _, err := c.Compare(ctx, shop, sha("aa"), "main")
 			return err
 		}},
 		{name: "Commit/base", line: "GET " + at + "/git/commits/" + sha("aa"), call: commit},

@@ -14,6 +14,7 @@ func contentRoutes() []route {
 		{"GET /repos/{owner}/{repo}/branches", read, listBranches},
 		{"GET /repos/{owner}/{repo}/branches/{branch...}", read, getBranch},
 		{"GET /repos/{owner}/{repo}/commits/{ref...}", read, getRepoCommit},
+		{"GET /repos/{owner}/{repo}/compare/{basehead...}", read, compare},
 		{"GET /repos/{owner}/{repo}/contents", read, getContents},
 		{"GET /repos/{owner}/{repo}/contents/{path...}", read, getContents},
 	}
