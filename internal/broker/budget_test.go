@@ -109,18 +109,31 @@ func TestMeter(t *testing.T) {
 	}
 }
 
+// FuzzMeter: whatever an upstream answers, and however it comes in parts, what
+// is charged can be, and is no less than what the answer said so far.
 func FuzzMeter(f *testing.F) {
-	f.Add([]byte("data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n"), true)
-	f.Add([]byte(`{"type":"message","usage":{"output_tokens":1e99}}`), false)
-	f.Fuzz(func(t *testing.T, in []byte, stream bool) {
-		m := &meter{stream: stream}
-		if n, err := m.Write(in); n != len(in) || err != nil {
-			t.Fatal(n, err)
+	f.Add([]byte("data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n"), true, uint16(9))
+	f.Add([]byte("data: {\"type\":\"message_delta\",\"usage\":{\"output_tokens\":7}}\r\n\ndata: {\"type\":\"message_stop\"}\n\n"), true, uint16(40))
+	f.Add([]byte(`{"type":"message","usage":{"output_tokens":1e99}}`), false, uint16(1))
+	f.Add([]byte(`{"type":"message","usage":{"cache_creation_input_tokens":-1,"cache_creation":{"ephemeral_1h_input_tokens":9}}}`), false, uint16(0))
+	price, _ := Price("claude-sonnet-5")
+	f.Fuzz(func(t *testing.T, in []byte, stream bool, cut uint16) {
+		at := int(cut) % (len(in) + 1)
+		whole, parts := &meter{stream: stream}, &meter{stream: stream}
+		for m, writes := range map[*meter][][]byte{whole: {in}, parts: {in[:at], in[at:]}} {
+			for _, w := range writes {
+				if n, err := m.Write(w); n != len(w) || err != nil {
+					t.Fatal(n, err)
+				}
+			}
+			m.end()
 		}
-		m.end()
-		u := m.charge(&call{maxTokens: 10}, 20, time.Second)
-		if u != u.bounded() || !m.done && u.Output < 10 {
-			t.Errorf("%q is charged as %+v", in, u)
+		if whole.usage != parts.usage || whole.begun != parts.begun || whole.done != parts.done {
+			t.Errorf("whole %+v, in parts %+v", whole, parts)
+		}
+		u := whole.charge(&call{maxTokens: 10}, 20, time.Second)
+		if usd := price.usd(u); u != u.bounded() || u.Output < whole.usage.Output || !whole.done && u.Output < 10 || usd < 0 || math.IsNaN(usd) {
+			t.Errorf("%q is charged as %+v: $%f", in, u, usd)
 		}
 	})
 }

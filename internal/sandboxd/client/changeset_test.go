@@ -1,6 +1,7 @@
 package client
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -79,25 +80,45 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// FuzzReadChangeset: what is accepted holds only changes, within bounds, and
+// is the same when written and read again; what is not is refused in a
+// sentence.
 func FuzzReadChangeset(f *testing.F) {
 	f.Add(`{"base":"` + base + `","truncated":false,"changes":[{"path":"a","mode":"100644","content":"eA=="}]}`)
-	f.Add(`{"base":"` + base + `","changes":[{"path":"a","deleted":true}]}`)
+	f.Add(`{"base":"` + base + `","changes":[{"path":"a","deleted":true},{"path":"\ud800","raw_path":"/w==","mode":"120000"}]}`)
+	f.Add(`{"BASE":"` + base + `","base":1,"changes":[{"path":"../a","Path":".git/a\u0000","mode":"160000","mode":"100755"}]}`)
+	f.Add(`{"changes":[{"path":"a","mode":"` + strings.Repeat("1", 10_000) + `"}]}`)
+	f.Add(`{"changes":[{"deleted":` + strings.Repeat("1", 10_000) + `}]}`)
+	f.Add(`{"` + strings.Repeat("x", 10_000) + `":{}}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		const most = 64
 		set, err := readChangeset(strings.NewReader(body), most)
+		if again, errAgain := readChangeset(iotest.OneByteReader(strings.NewReader(body)), most); !reflect.DeepEqual(again, set) || fmt.Sprint(errAgain) != fmt.Sprint(err) {
+			t.Errorf("byte by byte %+v, %v; whole %+v, %v", again, errAgain, set, err)
+		}
 		if err != nil {
-			if set != nil || fault.KindOf(err) != fault.Sandbox {
-				t.Errorf("%+v, %v", set, err)
+			if set != nil || fault.KindOf(err) != fault.Sandbox || len(err.Error()) > maxMessage+maxWord {
+				t.Errorf("%+v, %.100s… of %d bytes", set, err, len(err.Error()))
 			}
 			return
 		}
-		if set.Size() > most || len(set.Base) != 40 {
+		if set.Size() > most || !commitID.MatchString(set.Base) || len(set.Changes) > maxChanges {
 			t.Errorf("accepted %+v", set)
 		}
 		for _, c := range set.Changes {
-			if c.Deleted == (c.Mode != "") || c.Path == "" {
+			kinds := map[string]bool{"": true, changeset.ModeFile: true, changeset.ModeExecutable: true, changeset.ModeSymlink: true, changeset.ModeSubmodule: true}
+			if c.Deleted != (c.Mode == "") || !kinds[c.Mode] || c.Deleted && len(c.Content) > 0 || c.Path == "" || len(c.RawPath) > maxPath {
 				t.Errorf("accepted %+v", c)
 			}
+			held(t, c.Path, 3*maxPath)
+		}
+		written, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := readChangeset(bytes.NewReader(written), most)
+		if rewritten, _ := json.Marshal(again); err != nil || !bytes.Equal(rewritten, written) {
+			t.Errorf("%s is read again as %s, %v", written, rewritten, err)
 		}
 	})
 }

@@ -253,8 +253,9 @@ func refusal(resp *http.Response, path string) error {
 	return fault.New(fault.Unavailable, "sandboxd %s: answered %d", path, resp.StatusCode)
 }
 
-// broken is an answer of a shape that sandboxd does not send.
+// broken is an answer of a shape that sandboxd does not send. What the sandbox
+// sent may stand in the arguments, at any length.
 func broken(format string, args ...any) error {
-	return fault.New(fault.Sandbox, "sandboxd: %w: %s", errBroken, fmt.Sprintf(format, args...)).
+	return fault.New(fault.Sandbox, "sandboxd: %w: %s", errBroken, cut(fmt.Sprintf(format, args...), maxMessage)).
 		WithHint("the sandbox may have been tampered with: `dayclaude runs logs` shows what was done in it, `--new` begins with another")
 }

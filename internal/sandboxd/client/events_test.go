@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"reflect"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"unicode/utf8"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
@@ -62,23 +66,78 @@ func TestReadEvents(t *testing.T) {
 	}
 }
 
+// FuzzReadEvents: whatever a sandbox sends, and however it comes in parts, the
+// events are in order, bounded and end with the task, or the error says why.
 func FuzzReadEvents(f *testing.F) {
 	f.Add(sse(`{"number":1,"phase":"setup","output":"x"}`, fmt.Sprintf(ending, 2)), int64(0))
 	f.Add("id: 1\r\ndata: {}\r\n\r\n", int64(7))
 	f.Add("data: "+strings.Repeat("[", 10_000), int64(0))
+	f.Add(`data: {"number":`+strings.Repeat("1", 10_000)+"}\n", int64(0))
+	f.Add(`data: {"time":"`+strings.Repeat("1", 10_000)+"\"}\n", int64(0))
+	f.Add(sse(`{"number":-9223372036854775808,"phase":"claude","claude":{"kind":"said","text":"\xff\u0000"}}`), int64(math.MaxInt64))
 	f.Fuzz(func(t *testing.T, stream string, after int64) {
-		number := after
-		err := readEvents(strings.NewReader(stream), "t", after, func(e api.Event) error {
-			if number++; e.Number != number {
-				t.Errorf("event %d as number %d", e.Number, number)
+		read := func(r io.Reader) (seen []api.Event, err error) {
+			err = readEvents(r, "t", after, func(e api.Event) error { seen = append(seen, e); return nil })
+			return seen, err
+		}
+		seen, err := read(strings.NewReader(stream))
+		parts, errParts := read(iotest.HalfReader(strings.NewReader(stream)))
+		if !reflect.DeepEqual(seen, parts) || fmt.Sprint(err) != fmt.Sprint(errParts) {
+			t.Errorf("in parts %+v, %v; whole %+v, %v", parts, errParts, seen, err)
+		}
+		for i, e := range seen {
+			if e.Number != after+int64(i)+1 || (e.Ended != nil) != (err == nil && i == len(seen)-1) {
+				t.Errorf("event %d of %d is %+v", i, len(seen), e)
 			}
-			if len(e.Output) > maxMessage || e.Claude != nil && len(e.Claude.Text) > maxSaid {
-				t.Error("an event past its bounds")
+			held(t, e.Output, maxMessage)
+			if c := e.Claude; c != nil {
+				held(t, c.Text, maxSaid)
+				held(t, c.Summary, maxSummary)
+				for _, word := range []string{string(c.Kind), c.Tool, c.SessionID, c.Model, c.Version, c.Reason} {
+					held(t, word, maxWord)
+				}
 			}
-			return nil
-		})
-		if err != nil && errors.Is(err, io.EOF) && fault.KindOf(err) != fault.Unavailable {
-			t.Errorf("%v", err)
+			if e.Ended != nil {
+				heldStatus(t, e.Ended)
+			}
+		}
+		if err == nil && len(seen) == 0 {
+			t.Error("an end without the event of it")
+		}
+		if kind := fault.KindOf(err); err != nil && (kind != fault.Sandbox && kind != fault.Unavailable || len(err.Error()) > maxMessage+maxWord) {
+			t.Errorf("%s: %.100s… of %d bytes", kind, err, len(err.Error()))
 		}
 	})
+}
+
+func held(t *testing.T, text string, most int) {
+	t.Helper()
+	if len(text) > most || !utf8.ValidString(text) {
+		t.Errorf("%d bytes, at most %d of UTF-8 are allowed: %.100q", len(text), most, text)
+	}
+}
+
+func heldStatus(t *testing.T, s *api.Status) {
+	t.Helper()
+	if s.ID != "t" {
+		t.Errorf("the end of task %q", s.ID)
+	}
+	held(t, s.Base, maxWord)
+	if f := s.Failure; f != nil {
+		held(t, f.Kind, maxWord)
+		held(t, f.Message, maxMessage)
+	}
+	if s.Check != nil {
+		held(t, s.Check.Tail, maxTail)
+	}
+	if r := s.Claude; r != nil {
+		held(t, r.Answer, maxFinalWords)
+		held(t, r.Message, maxMessage)
+		for _, word := range []string{string(r.Ending), r.API, r.SessionID} {
+			held(t, word, maxWord)
+		}
+		if min(int64(r.Turns), r.InputTokens, r.OutputTokens, int64(r.Duration)) < 0 || r.CostUSD < 0 {
+			t.Errorf("negative figures: %+v", r)
+		}
+	}
 }
