@@ -2,12 +2,16 @@ package config
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/spf13/pflag"
 
@@ -198,6 +202,12 @@ func TestParseRepositoryRefuses(t *testing.T) {
 		"network: [a.a,a.b,a.c,a.d,a.e,a.f,a.g,a.h,a.i,a.j,a.k]\n": "10 domains",
 		"read: [../etc]\n":                                         "../etc",
 		"limits: {max_cost: -1}\n":                                 "negative",
+		"limits: {max_cost: .nan}\n":                               "not an amount",
+		"limits: {max_cost: .inf}\n":                               "not an amount",
+		"setup: [a, ' ']\n":                                        "command 2",
+		"setup: [\"a\\0\"]\n":                                      "NUL",
+		"check: \"a\\0\"\n":                                        "NUL",
+		"env: {A: \"\\0\"}\n":                                      "NUL",
 		"a: &a [*a]\n":                                             "line 1",
 		strings.Repeat("# long\n", 20000):                          "64 KiB",
 	} {
@@ -207,13 +217,43 @@ func TestParseRepositoryRefuses(t *testing.T) {
 	}
 }
 
+// FuzzParseRepository: what is accepted can be stored, starts a task that
+// sandboxd takes, and lowers limits only; what is not is refused in a sentence.
 func FuzzParseRepository(f *testing.F) {
 	f.Add([]byte("setup: [a]\nnetwork: open\n"))
 	f.Add([]byte("env:\n  A: &x y\n  B: *x\n"))
+	f.Add([]byte("limits: {max_cost: 1e400, max_turns: 0x7f, timeout: 1h, max_files: 1_000}\n"))
+	f.Add([]byte("check: \"\\0\"\nread: [a/b]\npaths: {allow: ['**'], workflows: yes}\n"))
+	f.Add([]byte("? [a]\n: *b\n--- !!binary x\n"))
+	f.Add([]byte("a: &a [&b [x,x],*b,*b]\nb: [*a,*a,*a]\nnetwork: *a\n"))
+	f.Add([]byte(strings.Repeat("x", 10_000) + ": 1\n"))
+	name := regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	own := run.Options{MaxCostUSD: 5, MaxTurns: 10, Timeout: time.Hour}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := ParseRepository(b)
-		if err == nil && r.validate() != nil {
-			t.Errorf("accepted what it does not hold valid: %q", b)
+		if err != nil {
+			if r != nil || fault.KindOf(err) != fault.Usage || fault.HintOf(err) == "" || !utf8.ValidString(err.Error()) {
+				t.Errorf("%q: %+v, %v", b, r, err)
+			}
+			return
+		}
+		if _, err := json.Marshal(r); err != nil {
+			t.Errorf("%q can't be stored: %v", b, err)
+		}
+		if o := r.Limits.Lower(own); !(o.MaxCostUSD > 0 && o.MaxCostUSD <= own.MaxCostUSD) ||
+			o.MaxTurns < 1 || o.MaxTurns > own.MaxTurns || o.Timeout <= 0 || o.Timeout > own.Timeout {
+			t.Errorf("%q makes of %+v %+v", b, own, o)
+		}
+		if _, domains := r.Network.Allowed(); len(domains) > run.MaxDomains || len(r.Read) > 20 {
+			t.Errorf("%q: %+v", b, r)
+		}
+		for n, value := range r.Env {
+			if !name.MatchString(n) || strings.ContainsRune(value, 0) || strings.HasPrefix(strings.ToUpper(n), "ANTHROPIC_") {
+				t.Errorf("accepted env %q=%q", n, value)
+			}
+		}
+		if strings.ContainsRune(strings.Join(r.Setup, "")+r.Check, 0) || slices.Contains(r.Setup, "") {
+			t.Errorf("accepted commands %q, %q", r.Setup, r.Check)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -117,6 +118,17 @@ func (r *Repository) validate() error {
 				return fmt.Errorf("env: %s is reserved (names that begin with %s are)", name, p)
 			}
 		}
+		if strings.ContainsRune(r.Env[name], 0) {
+			return fmt.Errorf("env: %s holds a NUL", name)
+		}
+	}
+	for i, command := range r.Setup {
+		if strings.TrimSpace(command) == "" || strings.ContainsRune(command, 0) {
+			return fmt.Errorf("setup: command %d is empty, or holds a NUL", i+1)
+		}
+	}
+	if strings.ContainsRune(r.Check, 0) {
+		return fmt.Errorf("check: holds a NUL")
 	}
 	if len(r.Read) > 20 {
 		return fmt.Errorf("read: at most 20 repositories, not %d", len(r.Read))
@@ -127,6 +139,9 @@ func (r *Repository) validate() error {
 		}
 	}
 	l := r.Limits
+	if math.IsNaN(l.MaxCostUSD) || math.IsInf(l.MaxCostUSD, 0) {
+		return fmt.Errorf("limits: max_cost: %v is not an amount", l.MaxCostUSD)
+	}
 	if l.MaxCostUSD < 0 || l.MaxTurns < 0 || l.Timeout < 0 || l.MaxFiles < 0 || l.MaxKB < 0 {
 		return fmt.Errorf("limits: a limit can't be negative")
 	}
