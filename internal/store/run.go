@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -15,16 +14,13 @@ import (
 
 const runColumns = `runs.id, thread_id, number, state, task, last_event, commit_sha, options, frozen, result, outcome, cost, runs.created_at, started_at, ended_at`
 
-func scanRun(row interface{ Scan(...any) error }, more ...any) (*run.Run, error) {
+func scanRun(row scanner, more ...any) (*run.Run, error) {
 	r := &run.Run{}
 	var started, ended sql.NullTime
 	into := []any{&r.ID, &r.ThreadID, &r.Number, &r.State, &r.Task, &r.LastEvent, &r.Commit,
 		asJSON{&r.Options}, asJSON{&r.Frozen}, asJSON{&r.Result}, asJSON{&r.Outcome}, asJSON{&r.Cost},
 		&r.CreatedAt, &started, &ended}
 	err := row.Scan(append(into, more...)...)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, ErrNotFound
-	}
 	r.CreatedAt = r.CreatedAt.UTC()
 	r.StartedAt, r.EndedAt = started.Time.UTC(), ended.Time.UTC()
 	return r, err
@@ -72,7 +68,10 @@ func (s *Store) CreateRun(ctx context.Context, l Lease, r *run.Run) error {
 		if err != nil {
 			return err
 		}
-		return s.enter(ctx, tx, r.ID, r.State)
+		if err := s.attempt(ctx, tx, l, r.ID); err != nil {
+			return err
+		}
+		return s.enter(ctx, tx, r)
 	})
 }
 
@@ -96,7 +95,7 @@ func (s *Store) Advance(ctx context.Context, l Lease, r *run.Run, next run.State
 		if err := s.update(ctx, tx, r); err != nil {
 			return err
 		}
-		return s.enter(ctx, tx, r.ID, next)
+		return s.enter(ctx, tx, r)
 	})
 	if err != nil {
 		*r = before
@@ -121,15 +120,30 @@ func (s *Store) update(ctx context.Context, tx *sql.Tx, r *run.Run) error {
 
 func nullTime(t time.Time) sql.NullTime { return sql.NullTime{Time: t.UTC(), Valid: !t.IsZero()} }
 
-func (s *Store) enter(ctx context.Context, tx *sql.Tx, runID string, state run.State) error {
-	_, err := tx.ExecContext(ctx, `INSERT INTO steps (run_id, number, state, entered_at)
-		SELECT $1, COALESCE(MAX(number), 0) + 1, $2, $3 FROM steps WHERE run_id = $1`, runID, state, s.now().UTC())
-	return err
+// AskCancel asks whoever drives the run to cancel it. It takes no lease.
+func (s *Store) AskCancel(ctx context.Context, runID string) error {
+	return s.write(ctx, func(tx *sql.Tx) error {
+		res, err := tx.ExecContext(ctx, `UPDATE runs SET cancel_asked_at = COALESCE(cancel_asked_at, $1) WHERE id = $2`, s.now().UTC(), runID)
+		if err != nil {
+			return err
+		}
+		if n, _ := res.RowsAffected(); n == 0 {
+			return ErrNotFound
+		}
+		return nil
+	})
+}
+
+// CancelAsked reports whether somebody asked for the run to be cancelled.
+func (s *Store) CancelAsked(ctx context.Context, runID string) (bool, error) {
+	return first(ctx, s, func(row scanner) (asked bool, err error) { return asked, row.Scan(&asked) },
+		`SELECT cancel_asked_at IS NOT NULL FROM runs WHERE id = $1`, runID)
 }
 
 // Latest returns the newest run of a thread, or ErrNotFound.
 func (s *Store) Latest(ctx context.Context, thread string) (*run.Run, error) {
-	return scanRun(s.db.QueryRowContext(ctx, `SELECT `+runColumns+` FROM runs WHERE thread_id = $1 ORDER BY number DESC LIMIT 1`, thread))
+	return first(ctx, s, func(row scanner) (*run.Run, error) { return scanRun(row) },
+		`SELECT `+runColumns+` FROM runs WHERE thread_id = $1 ORDER BY number DESC LIMIT 1`, thread)
 }
 
 // Listed is a run with the issue it is about.
@@ -162,44 +176,10 @@ func (s *Store) Run(ctx context.Context, id string) (Listed, error) {
 }
 
 func (s *Store) list(ctx context.Context, tail string, args ...any) ([]Listed, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT `+runColumns+`, owner, repo, issue FROM runs JOIN threads ON threads.id = thread_id `+tail, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []Listed
-	for rows.Next() {
-		var l Listed
-		if l.Run, err = scanRun(rows, &l.Ref.Owner, &l.Ref.Repo, &l.Ref.Number); err != nil {
-			return nil, err
-		}
-		all = append(all, l)
-	}
-	return all, rows.Err()
-}
-
-// Step is one time that a run entered a state.
-type Step struct {
-	State     run.State `json:"state"`
-	EnteredAt time.Time `json:"entered_at"`
-}
-
-// Steps returns the run's way through its states.
-func (s *Store) Steps(ctx context.Context, runID string) ([]Step, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT state, entered_at FROM steps WHERE run_id = $1 ORDER BY number`, runID)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []Step
-	for rows.Next() {
-		var st Step
-		if err := rows.Scan(&st.State, &st.EnteredAt); err != nil {
-			return nil, err
-		}
-		all = append(all, st)
-	}
-	return all, rows.Err()
+	return all(ctx, s, func(row scanner) (l Listed, err error) {
+		l.Run, err = scanRun(row, &l.Ref.Owner, &l.Ref.Repo, &l.Ref.Number)
+		return l, err
+	}, `SELECT `+runColumns+`, owner, repo, issue FROM runs JOIN threads ON threads.id = thread_id `+tail, args...)
 }
 
 // Append adds entries to the run's log and stores the run with them: its
@@ -228,18 +208,6 @@ func (s *Store) Append(ctx context.Context, l Lease, r *run.Run, entries ...*run
 
 // Entries returns the run's log after the given number, at most limit.
 func (s *Store) Entries(ctx context.Context, runID string, after int64, limit int) ([]run.Entry, error) {
-	rows, err := s.db.QueryContext(ctx, `SELECT entry FROM entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3`, runID, after, limit)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var all []run.Entry
-	for rows.Next() {
-		var e run.Entry
-		if err := rows.Scan(asJSON{&e}); err != nil {
-			return nil, err
-		}
-		all = append(all, e)
-	}
-	return all, rows.Err()
+	return all(ctx, s, func(row scanner) (e run.Entry, err error) { return e, row.Scan(asJSON{&e}) },
+		`SELECT entry FROM entries WHERE run_id = $1 AND number > $2 ORDER BY number LIMIT $3`, runID, after, limit)
 }

@@ -122,6 +122,40 @@ func (s *Store) ID() string { return s.id }
 // Close closes the database.
 func (s *Store) Close() error { return s.db.Close() }
 
+// scanner is one row of an answer.
+type scanner interface{ Scan(...any) error }
+
+// all asks for rows and scans each.
+func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := s.db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+// first asks for one row. None is ErrNotFound.
+func first[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) (T, error) {
+	list, err := all(ctx, s, scan, query, args...)
+	if len(list) == 0 {
+		var none T
+		if err == nil {
+			err = ErrNotFound
+		}
+		return none, err
+	}
+	return list[0], err
+}
+
 // write runs f in one transaction, which f's error rolls back.
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
