@@ -17,7 +17,11 @@ const maxLine = 16 << 20
 const (
 	year10000 = 253402300800 // Unix seconds
 	maxCost   = 1e9
+	maxFigure = 1 << 40 // tokens, turns, attempts, milliseconds
 )
+
+// figure takes n, of which nobody has less than none, into bounds.
+func figure[T int | int64 | float64](n T) T { return min(max(n, 0), maxFigure) }
 
 // message is any object of the stream; each type fills some of it.
 type message struct {
@@ -175,8 +179,8 @@ func (s *stream) system(m *message) {
 		})
 	case "api_retry":
 		s.yield(Event{
-			Kind: Retry, Attempt: m.Attempt, Reason: clip(m.Error, maxWord),
-			Delay: time.Duration(m.RetryDelayMS * float64(time.Millisecond)),
+			Kind: Retry, Attempt: figure(m.Attempt), Reason: clip(m.Error, maxWord),
+			Delay: time.Duration(figure(m.RetryDelayMS) * float64(time.Millisecond)),
 		})
 	case "permission_denied":
 		s.yield(Event{Kind: Denied, Tool: clip(m.ToolName, maxWord)})
@@ -191,9 +195,10 @@ func (s *stream) assistant(m *message) {
 		s.turns++
 	}
 	u := m.Message.Usage
-	s.sum.Input += u.Input + u.CacheRead + u.CacheWrite - s.counted.Input
-	s.sum.Output += u.Output - s.counted.Output
-	s.counted = usage{Input: u.Input + u.CacheRead + u.CacheWrite, Output: u.Output}
+	u = usage{Input: figure(u.Input) + figure(u.CacheRead) + figure(u.CacheWrite), Output: figure(u.Output)}
+	s.sum.Input = figure(s.sum.Input + u.Input - s.counted.Input)
+	s.sum.Output = figure(s.sum.Output + u.Output - s.counted.Output)
+	s.counted = u
 
 	for _, b := range blocks(m.Message.Content) {
 		event := Event{InputTokens: s.sum.Input, OutputTokens: s.sum.Output}
@@ -226,10 +231,10 @@ func (s *stream) assistant(m *message) {
 func (s *stream) end(m *message) {
 	s.ended = true
 	r := &s.result
-	r.Turns, r.Answer, r.API, r.Message, r.ResetsAt = m.NumTurns, "", "", "", time.Time{}
+	r.Turns, r.Answer, r.API, r.Message, r.ResetsAt = figure(m.NumTurns), "", "", "", time.Time{}
 	for _, u := range m.Spent {
-		r.InputTokens += u.Input + u.CacheRead + u.CacheWrite
-		r.OutputTokens += u.Output
+		r.InputTokens = figure(r.InputTokens + figure(u.Input) + figure(u.CacheRead) + figure(u.CacheWrite))
+		r.OutputTokens = figure(r.OutputTokens + figure(u.Output))
 		r.CostUSD = min(r.CostUSD+max(0, u.CostUSD), maxCost)
 	}
 	switch {

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,6 +158,9 @@ func FuzzStream(f *testing.F) {
 	f.Add([]byte(`{"type":"user","message":{"content":[{"type":"tool_result","content":[{"type":"text","text":"\ud800"}]}]}}`))
 	f.Add([]byte(`{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":9223372036854775807}}`))
 	f.Add([]byte(`{"type":"result","subtype":"x","model_usage_since_last_result":{"a":{"costUSD":1e308},"b":{"costUSD":1e308}}}`))
+	f.Add([]byte(`{"type":"result","subtype":"x","num_turns":-1,"model_usage_since_last_result":{"a":{"inputTokens":9223372036854775807,"outputTokens":-9},"b":{"inputTokens":1}}}`))
+	f.Add([]byte(`{"type":"assistant","message":{"usage":{"input_tokens":9223372036854775807,"output_tokens":-1},"content":[{"type":"text","text":"a"}]}}`))
+	f.Add([]byte(`{"type":"system","subtype":"api_retry","attempt":-3,"retry_delay_ms":-1e300}`))
 	f.Add([]byte("{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"result\":\"\xff\x00\"}"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		held := func(what, s string, most int) {
@@ -170,8 +175,14 @@ func FuzzStream(f *testing.F) {
 				t.Error(err)
 			}
 		}
+		possible := func(figures ...int64) {
+			if slices.Min(figures) < 0 {
+				t.Errorf("there is none of which there are less than none: %d", figures)
+			}
+		}
 		s := &stream{dir: "/work/shop", yield: func(e Event) {
 			marshals(e)
+			possible(e.InputTokens, e.OutputTokens, int64(e.Attempt), int64(e.Delay))
 			held("text", e.Text, maxSaid)
 			held("summary", e.Summary, maxSummary)
 			if strings.Contains(e.Summary, "\n") {
@@ -188,5 +199,10 @@ func FuzzStream(f *testing.F) {
 		held("answer", s.result.Answer, maxAnswer)
 		held("message", s.result.Message, maxMessage)
 		held("api", s.result.API, maxWord)
+		r := s.result
+		possible(r.InputTokens, r.OutputTokens, int64(r.Turns), int64(math.Floor(r.CostUSD)))
+		if endings := []Ending{Answered, APIError, MaxTurns, Budget, Execution}; s.ended != slices.Contains(endings, r.Ending) {
+			t.Errorf("ended %t with %q", s.ended, r.Ending)
+		}
 	})
 }
