@@ -1,5 +1,5 @@
 // Package e2e runs the real command line against the embedded GitHub, Daytona
-// and Messages API, with the real Claude Code in the sandbox.
+// and Messages API, with the real Claude Code in the sandbox, or a light one.
 //
 //	func TestMain(m *testing.M) { e2e.Main(m) }
 //
@@ -33,6 +33,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
 	"github.com/dayclaude/dayclaude/internal/devstack/demo"
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
+	"github.com/dayclaude/dayclaude/internal/devstack/lightclaude"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/testenv"
 	"github.com/dayclaude/dayclaude/snapshot"
@@ -47,9 +48,13 @@ func Main(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// BecomeCommand runs the command line and exits, if that is what this process
-// was started for. Main calls it; a TestMain of another kind does so first.
+// BecomeCommand runs the command line, or the light Claude, and exits, if that
+// is what this process was started for. Main calls it; a TestMain of another
+// kind does so first.
 func BecomeCommand() {
+	if lightclaude.Called() {
+		os.Exit(lightclaude.Main())
+	}
 	if os.Getenv(mainVariable) == "1" {
 		os.Exit(cmd.Main())
 	}
@@ -73,6 +78,9 @@ const User = "demo"
 // Options say what a stack is made of.
 type Options struct {
 	Engine string // Docker or Process; required
+	// Light puts package lightclaude in Claude Code's place, on the process
+	// engine: a run then takes a second.
+	Light bool
 	// Scenario forces one of the Messages API by name; without it the issue's
 	// text chooses.
 	Scenario  string
@@ -114,7 +122,7 @@ func New(t testing.TB, o Options) *Stack {
 	}}
 	s.startGitHub(o.GitHub)
 	s.startAnthropic(o)
-	s.startDaytona(o.Engine)
+	s.startDaytona(o)
 	s.Env = map[string]string{
 		mainVariable:         "1",
 		"PATH":               os.Getenv("PATH"),
@@ -166,13 +174,13 @@ func (s *Stack) startAnthropic(o Options) {
 	}
 }
 
-func (s *Stack) startDaytona(name string) {
+func (s *Stack) startDaytona(o Options) {
 	s.t.Helper()
 	log := slog.New(slog.DiscardHandler)
 	if testing.Verbose() {
 		log = slog.New(slog.NewTextHandler(s.t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
 	}
-	engine, err := s.engine(name, log)
+	engine, err := s.engine(o, log)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -193,13 +201,12 @@ func (s *Stack) startDaytona(name string) {
 	}
 }
 
-func (s *Stack) engine(name string, log *slog.Logger) (daytona.Engine, error) {
-	switch name {
+func (s *Stack) engine(o Options, log *slog.Logger) (daytona.Engine, error) {
+	switch o.Engine {
 	case Docker:
 		testenv.Docker(s.t)
 		return docker.New(s.t.Context(), docker.Options{Namespace: "dayclaude-e2e-" + strings.ToLower(rand.Text()[:10])})
 	case Process:
-		claude := testenv.Claude(s.t)
 		root, err := os.MkdirTemp("", "dayclaude-e2e-") // not below t.TempDir: other users must reach it
 		if err != nil {
 			return nil, err
@@ -208,9 +215,27 @@ func (s *Stack) engine(name string, log *slog.Logger) (daytona.Engine, error) {
 		if err := os.Chmod(root, 0o711); err != nil {
 			return nil, err
 		}
-		return process.New(process.Options{Root: root, Tools: []string{claude}, Log: log})
+		return process.New(process.Options{Root: root, Tools: []string{s.claude(o.Light)}, Log: log})
 	}
-	return nil, fmt.Errorf("no engine is named %q", name)
+	return nil, fmt.Errorf("no engine is named %q", o.Engine)
+}
+
+// claude is the path of the program that sandboxes find as claude. The light
+// one is the test binary under another name.
+func (s *Stack) claude(light bool) string {
+	s.t.Helper()
+	if !light {
+		return testenv.Claude(s.t)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	path := filepath.Join(s.t.TempDir(), lightclaude.Name)
+	if err := os.Symlink(self, path); err != nil {
+		s.t.Fatal(err)
+	}
+	return path
 }
 
 // check fails the test for an error of a part that the test did not ask for.
