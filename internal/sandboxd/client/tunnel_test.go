@@ -2,11 +2,11 @@ package client
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,9 +130,7 @@ func TestTunnelBoundsStreams(t *testing.T) {
 func TestTunnelBreaksFloods(t *testing.T) {
 	t.Parallel()
 	listener := tunnelTo(t, func(conn net.Conn) {
-		ping := make([]byte, 12)
-		ping[1] = 2
-		binary.BigEndian.PutUint16(ping[2:], 1) // SYN
+		ping := []byte(frame(framePing, flagSYN, 0, 0, ""))
 		for {
 			if _, err := conn.Write(ping); err != nil {
 				return
@@ -146,17 +144,11 @@ func TestTunnelBreaksFloods(t *testing.T) {
 
 func TestGuardFollowsFrames(t *testing.T) {
 	t.Parallel()
-	frame := func(kind byte, length uint32) []byte {
-		head := make([]byte, 12)
-		head[1] = kind
-		binary.BigEndian.PutUint32(head[8:], length)
-		return head
-	}
 	var stream []byte
 	for range maxPings {
-		stream = append(stream, frame(2, 0)...)
-		stream = append(stream, append(frame(0, 30), make([]byte, 30)...)...)
-		stream = append(stream, frame(1, 1<<20)...)
+		stream = append(stream, frame(framePing, 0, 0, 0, "")...)
+		stream = append(stream, frame(frameData, 0, 1, 30, strings.Repeat("x", 30))...)
+		stream = append(stream, frame(frameWindow, 0, 1, 1<<20, "")...)
 	}
 	for _, step := range []int{1, 5, 12, 1000} {
 		g, now := &guard{}, time.Now()
@@ -167,10 +159,10 @@ func TestGuardFollowsFrames(t *testing.T) {
 			}
 			rest = rest[n:]
 		}
-		if g.follow(frame(2, 0), now) == nil {
+		if g.follow([]byte(frame(framePing, 0, 0, 0, "")), now) == nil {
 			t.Errorf("in steps of %d: one ping more passed", step)
 		}
-		if err := g.follow(frame(2, 0), now.Add(time.Minute)); err != nil {
+		if err := g.follow([]byte(frame(framePing, 0, 0, 0, "")), now.Add(time.Minute)); err != nil {
 			t.Errorf("a ping after a minute: %v", err)
 		}
 	}
