@@ -23,7 +23,7 @@ IMAGE    := dayclaude-slim
 LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SOURCES  := $(shell find cmd internal snapshot main.go go.mod -name '*.go' -not -name '*_test.go' -o -name '*.sql' -o -name '*.json' -o -name '*.yaml' -o -name 'go.mod' 2>/dev/null)
 
-.PHONY: help build demo test check lint bench image test-image deps claude clean
+.PHONY: help build demo test check lint bench fuzz image test-image deps claude clean
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -73,6 +73,12 @@ bench: build claude ## measure against the real things, in one run
 
 bench-run:
 	go run -tags embed_sandboxd ./internal/bench
+
+FUZZTIME ?= 30s
+fuzz: ## run each fuzz target for FUZZTIME (30s)
+	@grep -roE --include='*_test.go' '^func Fuzz\w+' internal | while IFS=: read -r file target; do \
+		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null; \
+	done
 
 clean:
 	rm -rf dist snapshot/bin
