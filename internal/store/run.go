@@ -23,6 +23,9 @@ func scanRun(row scanner, more ...any) (*run.Run, error) {
 	err := row.Scan(append(into, more...)...)
 	r.CreatedAt = r.CreatedAt.UTC()
 	r.StartedAt, r.EndedAt = started.Time.UTC(), ended.Time.UTC()
+	if err == nil && !r.State.Known() {
+		err = fault.New(fault.Failed, "run %s is %q, which this dayclaude does not know", r.ID, r.State).WithHint("%s", newerHint)
+	}
 	return r, err
 }
 
@@ -34,11 +37,16 @@ func (j asJSON) Scan(src any) error {
 	case nil:
 		return nil
 	case string:
-		return json.Unmarshal([]byte(v), j.into)
-	case []byte:
-		return json.Unmarshal(v, j.into)
+		src = []byte(v)
 	}
-	return fmt.Errorf("a column of JSON holds a %T", src)
+	b, ok := src.([]byte)
+	if !ok {
+		return fmt.Errorf("%w: a column of JSON holds a %T", errDamaged, src)
+	}
+	if err := json.Unmarshal(b, j.into); err != nil {
+		return fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return nil
 }
 
 // encode is asJSON's other direction; a nil pointer becomes NULL.
@@ -144,6 +152,12 @@ func (s *Store) CancelAsked(ctx context.Context, runID string) (bool, error) {
 func (s *Store) Latest(ctx context.Context, thread string) (*run.Run, error) {
 	return first(ctx, s, func(row scanner) (*run.Run, error) { return scanRun(row) },
 		`SELECT `+runColumns+` FROM runs WHERE thread_id = $1 ORDER BY number DESC LIMIT 1`, thread)
+}
+
+// Before returns the run of the same thread that was before r, or ErrNotFound.
+func (s *Store) Before(ctx context.Context, r *run.Run) (*run.Run, error) {
+	return first(ctx, s, func(row scanner) (*run.Run, error) { return scanRun(row) },
+		`SELECT `+runColumns+` FROM runs WHERE thread_id = $1 AND number < $2 ORDER BY number DESC LIMIT 1`, r.ThreadID, r.Number)
 }
 
 // Listed is a run with the issue it is about.

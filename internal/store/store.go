@@ -7,20 +7,22 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite" // also registers the driver "sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 )
@@ -31,35 +33,50 @@ var migrations embed.FS
 // Store is an open database. It is safe for concurrent use, also by several
 // processes.
 type Store struct {
-	db  *sql.DB
-	id  string
-	now func() time.Time
+	db   *sql.DB
+	path string
+	file os.FileInfo // at path
+	id   string
+	now  func() time.Time
 }
 
 // Open opens the store in the directory, making and migrating it as needed.
 // The directory is readable only by its owner. now is the clock.
 func Open(ctx context.Context, dir string, now func() time.Time) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fault.New(fault.Failed, "make the store's directory: %w", err).
-			WithHint("set XDG_STATE_HOME to a directory that you can write to")
+	s := &Store{path: filepath.Join(dir, "store.db"), now: now}
+	if err := s.place(); err != nil {
+		return nil, s.unusable(err)
 	}
-	path := filepath.Join(dir, "store.db")
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite itself would make it readable by all
-	if err != nil {
-		return nil, fault.New(fault.Failed, "open the store: %w", err)
-	}
-	file.Close()
-
-	dsn := "file:" + path + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_txlock=immediate&_time_format=sqlite"
-	db, err := sql.Open("sqlite", dsn)
-	if err != nil {
+	dsn := url.URL{Scheme: "file", Opaque: (&url.URL{Path: s.path}).EscapedPath(), RawQuery: "mode=rw" +
+		"&_pragma=busy_timeout(" + strconv.FormatInt(lockPatience.Milliseconds(), 10) + ")" +
+		"&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)&_txlock=immediate&_time_format=sqlite"}
+	var err error
+	if s.db, err = sql.Open("sqlite", dsn.String()); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{db: db, now: now}
 	if err := s.prepare(ctx); err != nil {
-		return nil, errors.Join(explain(err, path), db.Close())
+		return nil, errors.Join(s.explain(err), s.db.Close())
 	}
 	return s, nil
+}
+
+// place makes sure that the file is there, and remembers which it is. One that
+// is there is not opened: closing it again would end the locks that this
+// process's other connections have on it.
+func (s *Store) place() error {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return err
+	}
+	// SQLite itself would make it readable by all.
+	file, err := os.OpenFile(s.path, os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	s.file, err = os.Stat(s.path)
+	return err
 }
 
 // prepare brings the schema up to date and reads or makes the store's id.
@@ -77,8 +94,8 @@ func (s *Store) prepare(ctx context.Context) error {
 	case err != nil:
 		return err
 	case current > target:
-		return fault.New(fault.Failed, "the store has schema version %d, this dayclaude knows %d", current, target).
-			WithHint("install the newer dayclaude that wrote it")
+		return fault.New(fault.Failed, "the store %s has schema version %d, this dayclaude knows %d", s.path, current, target).
+			WithHint("%s", newerHint)
 	case current < target:
 		// Of several first starts one migrates; the others' attempt fails, and
 		// they find that it is done.
@@ -96,26 +113,6 @@ func (s *Store) prepare(ctx context.Context) error {
 	return s.db.QueryRowContext(ctx, `SELECT id FROM store`).Scan(&s.id)
 }
 
-// explain turns SQLite's own failures into a sentence with a way on.
-func explain(err error, path string) error {
-	var e *sqlite.Error
-	if !errors.As(err, &e) {
-		return err
-	}
-	switch e.Code() & 0xff {
-	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
-		return fault.New(fault.Failed, "the store %s is damaged: %w", path, err).
-			WithHint("move it away; runs that are still going on are found again by their sandboxes' names")
-	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
-		return fault.New(fault.Conflict, "the store %s is locked by another process: %w", path, err).
-			WithHint("try again when the other process is done")
-	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-		return fault.New(fault.Failed, "the disk under the store %s refuses writes: %w", path, err).
-			WithHint("free some space and run the command again")
-	}
-	return fmt.Errorf("open the store %s: %w", path, err)
-}
-
 // ID identifies the store on every sandbox that belongs to it.
 func (s *Store) ID() string { return s.id }
 
@@ -129,18 +126,18 @@ type scanner interface{ Scan(...any) error }
 func all[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := s.db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, err
+		return nil, s.explain(err)
 	}
 	defer rows.Close()
 	var list []T
 	for rows.Next() {
 		v, err := scan(rows)
 		if err != nil {
-			return nil, err
+			return nil, s.explain(err)
 		}
 		list = append(list, v)
 	}
-	return list, rows.Err()
+	return list, cmp.Or(s.explain(rows.Err()), s.gone())
 }
 
 // first asks for one row. None is ErrNotFound.
@@ -160,10 +157,13 @@ func first[T any](ctx context.Context, s *Store, scan func(scanner) (T, error), 
 func (s *Store) write(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
-		return err
+		return s.explain(err)
 	}
 	if err := f(tx); err != nil {
-		return errors.Join(err, tx.Rollback())
+		return errors.Join(s.explain(err), tx.Rollback())
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return s.explain(err)
+	}
+	return s.gone() // a file without a name takes writes, too
 }

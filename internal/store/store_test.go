@@ -10,14 +10,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/uuid"
-	"go.uber.org/goleak"
-
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/google/uuid"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // clock is a hand-moved clock.
 type clock struct {
@@ -280,29 +276,5 @@ func TestConcurrentProcessesShareIt(t *testing.T) {
 		if id != first {
 			t.Errorf("two ids: %s and %s", first, id)
 		}
-	}
-}
-
-func TestOpenExplains(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "store.db"), []byte(strings.Repeat("this is no database ", 100)), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	_, err := Open(t.Context(), dir, time.Now)
-	if err == nil || !strings.Contains(err.Error(), "damaged") || fault.HintOf(err) == "" {
-		t.Errorf("a damaged store: %v, hint %q", err, fault.HintOf(err))
-	}
-
-	dir = t.TempDir()
-	s, err := Open(t.Context(), dir, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.db.Exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)`); err != nil {
-		t.Fatal(err)
-	}
-	s.Close()
-	if _, err = Open(t.Context(), dir, time.Now); err == nil || !strings.Contains(err.Error(), "version 99") {
-		t.Errorf("a newer store: %v", err)
 	}
 }
