@@ -26,6 +26,18 @@ func (c *Client) Stop(ctx context.Context, id string) error {
 	return c.change(ctx, id, Stopped, request{op: "stop", method: http.MethodPost, path: []string{"sandbox", id, "stop"}})
 }
 
+// Recover has a broken sandbox that is recoverable mended and started, and
+// waits until it is.
+func (c *Client) Recover(ctx context.Context, id string) (*Sandbox, error) {
+	err := c.call(ctx, request{
+		op: "recover sandbox " + clean(id), method: http.MethodPost, path: []string{"sandbox", id, "recover"},
+	}, nil)
+	if e, ok := errors.AsType[*Error](err); err != nil && !(ok && e.unclear() && ctx.Err() == nil) {
+		return nil, err
+	}
+	return c.Wait(ctx, id, Started) // if it was not heard, the sandbox is as broken as before
+}
+
 // Delete asks for a sandbox to be destroyed; its name is free again when it
 // returns. Deleting one that is gone does nothing. Pass the id: a name may
 // have passed to another sandbox.
@@ -52,14 +64,15 @@ func (c *Client) change(ctx context.Context, id string, want State, r request) e
 		}
 		return s.DesiredState == want || s.DesiredState == "" && s.State == want
 	}
-	for n := 1; ; n++ {
+	t := c.trouble(patience)
+	for {
 		err := c.call(ctx, r, nil)
 		e, ok := errors.AsType[*Error](err)
 		if !ok || ctx.Err() != nil {
 			return err
 		}
 		busy, refused := e.Status == http.StatusConflict, e.Status == http.StatusBadRequest
-		if !busy && !refused && !(e.unclear() && n < attempts) {
+		if !busy && !refused && !e.unclear() {
 			return err
 		}
 		s, lookErr := c.poll(ctx, id, func(s *Sandbox) bool { return heard(s) || s.State.AtRest() })
@@ -70,10 +83,10 @@ func (c *Client) change(ctx context.Context, id string, want State, r request) e
 			return s.failure()
 		case heard(s):
 			return nil
-		case refused:
+		case refused && !noRunners.MatchString(e.Message):
 			return err
 		}
-		if err := c.pause(ctx, n, e); err != nil {
+		if err := t.pause(ctx, e); err != nil {
 			return err
 		}
 	}

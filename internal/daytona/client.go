@@ -44,6 +44,7 @@ const protocolVersion = "0.205.1"
 const (
 	callTimeout     = 60 * time.Second // one attempt of an ordinary call
 	transferTimeout = 10 * time.Minute // one attempt to move files
+	touchTimeout    = 10 * time.Second // Touch
 
 	maxAnswer  = 8 << 20  // bytes of an answer that is decoded
 	maxRefusal = 64 << 10 // bytes of an error's body that are read
@@ -57,6 +58,11 @@ type Config struct {
 	Version string        // of dayclaude, for the User-Agent
 	HTTP    *http.Client  // default http.DefaultClient; its CheckRedirect and Timeout are not used
 	Log     *slog.Logger  // default: none
+
+	// OnWait is told when a call waits for something that the user should know
+	// of: once for an outage, however many calls meet it. It may be called by
+	// several goroutines at once. Default: nobody is told.
+	OnWait func(service, why string)
 }
 
 // Client calls Daytona. It is safe for concurrent use.
@@ -67,7 +73,10 @@ type Client struct {
 	agent  string
 	http   *http.Client
 	log    *slog.Logger
+	onWait func(service, why string)
+	outage *outage
 
+	now   func() time.Time
 	sleep func(context.Context, time.Duration) error // returns the context's cause when it ends first
 }
 
@@ -81,6 +90,10 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, "Daytona's API URL: %w", err).WithHint(hintURL)
 	}
+	onWait := cfg.OnWait
+	if onWait == nil {
+		onWait = func(string, string) {}
+	}
 	hc := *cmp.Or(cfg.HTTP, http.DefaultClient)
 	hc.Timeout = 0 // each call has its own
 	// A redirect would carry the key elsewhere; and from Daytona's proxy it
@@ -93,8 +106,19 @@ func New(cfg Config) (*Client, error) {
 		agent:  "dayclaude/" + cmp.Or(cfg.Version, "dev"),
 		http:   &hc,
 		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
+		onWait: onWait,
+		outage: &outage{},
+		now:    time.Now,
 		sleep:  sleep,
 	}, nil
+}
+
+// WithOnWait is the same client with another OnWait, told of outages anew.
+func (c *Client) WithOnWait(onWait func(service, why string)) *Client {
+	other := *c
+	other.onWait, other.outage = onWait, &outage{}
+	other.outage.answered.Store(c.outage.answered.Load())
+	return &other
 }
 
 // parseBase reads a URL that paths can be appended to.
@@ -135,6 +159,7 @@ type request struct {
 	mime    string                           // of the body; default JSON
 	timeout time.Duration                    // of one attempt; default callTimeout
 	safe    bool                             // repeating it does no harm
+	hurried bool                             // it is not worth repeating
 }
 
 // jsonBody is a body for request.
@@ -149,10 +174,11 @@ func jsonBody(v any) func() (io.Reader, int64, error) {
 // unless out is nil. An answer that cannot be decoded is an *Error with the
 // answer's own (good) status.
 func (c *Client) call(ctx context.Context, r request, out any) error {
+	r.base = cmp.Or(r.base, c.base)
 	return c.repeat(ctx, r, func() error {
 		limit := cmp.Or(r.timeout, callTimeout)
 		ctx, cancel := context.WithTimeoutCause(ctx, limit,
-			fault.New(fault.Unavailable, "Daytona did not answer within %s", limit))
+			fault.New(fault.Unavailable, "Daytona did not answer at %s within %s", r.host(), limit).WithHint(hintService))
 		defer cancel()
 		resp, err := c.open(ctx, r)
 		if err != nil {
@@ -161,11 +187,12 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		defer resp.Body.Close()
 		b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 		switch {
-		case strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html"): // not even Daytona
+		case webPage(resp): // not even Daytona
 			return r.unreadable(ctx, resp, errors.New("the answer is a web page"))
 		case err != nil && out != nil:
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer was cut: %w", err))
 		case out == nil: // the status said it all
+			c.outage.over()
 			return nil
 		case len(b) > maxAnswer:
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer is larger than %d bytes", maxAnswer))
@@ -173,6 +200,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		if err := json.Unmarshal(b, out); err != nil {
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer is not what the API documents: %w", err))
 		}
+		c.outage.over()
 		return nil
 	})
 }
@@ -187,7 +215,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 		}
 		segments[i] = url.PathEscape(s)
 	}
-	u := cmp.Or(r.base, c.base).JoinPath(segments...)
+	u := r.base.JoinPath(segments...)
 	u.RawQuery = r.query.Encode()
 
 	var body io.Reader

@@ -4,17 +4,15 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 )
 
-const (
-	holdTimeout   = 90 * time.Second // one POST: the server may hold it for 30 s
-	createTimeout = 10 * time.Minute // all of Create, a new image's pull included
-)
+// holdTimeout is for one POST: the server may hold it for 30 s.
+const holdTimeout = 90 * time.Second
 
 // CreateSandbox is what is asked of a new sandbox. There is no field for its
 // environment: GET /sandbox shows that in clear, and warm pools serve only
@@ -64,18 +62,18 @@ func (s *Sandbox) Ungranted(asked CreateSandbox) []string {
 // decides. With the same labels it is ours; if broken, it is deleted and made
 // again once, and if that breaks too, Create fails with a fault of kind
 // Sandbox and leaves the second for a look. With other labels another host
-// holds the name: a fault of kind Conflict.
+// holds the name: a *Held, of kind Conflict.
+//
+// Create waits for a runner for a quarter of an hour, and for a snapshot that
+// is not ready (see Ready) or an image that is pulled until ctx ends.
 func (c *Client) Create(ctx context.Context, asked CreateSandbox) (*Sandbox, error) {
 	if asked.Name == "" || len(asked.Labels) == 0 {
 		return nil, fault.New(fault.Usage, "create sandbox: it needs a name and labels")
 	}
 	asked.Target = cmp.Or(asked.Target, c.target)
-	ctx, cancel := context.WithTimeoutCause(ctx, createTimeout,
-		fault.New(fault.Unavailable, "the sandbox did not come up within %s", createTimeout))
-	defer cancel()
-
-	replaced := false
-	for n := 1; ; n++ {
+	outage, runners := c.trouble(patience), c.trouble(runnersPatience)
+	replaced, woken := false, false
+	for {
 		s, err := c.createOrFind(ctx, asked)
 		e, ok := errors.AsType[*Error](err)
 		switch {
@@ -90,12 +88,21 @@ func (c *Client) Create(ctx context.Context, asked CreateSandbox) (*Sandbox, err
 				return nil, err
 			}
 			replaced = true
-		case !ok || ctx.Err() != nil || n >= attempts:
+		case !ok || ctx.Err() != nil:
 			return nil, err
+		case snapshotState.MatchString(e.Message) && asked.Snapshot != "" && !woken:
+			if err := c.Ready(ctx, asked.Snapshot); err != nil {
+				return nil, err
+			}
+			woken = true
+		case noRunners.MatchString(e.Message):
+			if err := runners.pause(ctx, e); err != nil {
+				return nil, err
+			}
 		case e.unclear() || e.Status == http.StatusConflict:
 			// Nothing has the name: the request was lost on its way there, or
 			// the name is just becoming free.
-			if err := c.pause(ctx, n, e); err != nil {
+			if err := outage.pause(ctx, e); err != nil {
 				return nil, err
 			}
 		default:
@@ -131,20 +138,21 @@ func (c *Client) createOrFind(ctx context.Context, asked CreateSandbox) (*Sandbo
 	case found.State.gone():
 		return nil, err
 	case !carries(found.Labels, asked.Labels):
-		return nil, heldElsewhere(found, asked)
+		return nil, heldElsewhere(found)
 	}
 	return c.poll(ctx, found.ID, func(s *Sandbox) bool { return s.State.AtRest() })
 }
 
-// heldElsewhere is the error of a name that another host holds.
-func heldElsewhere(found *Sandbox, asked CreateSandbox) error {
-	var keys []string
-	for k, v := range asked.Labels {
-		if found.Labels[k] != v {
-			keys = append(keys, k)
-		}
-	}
-	slices.Sort(keys)
-	return fault.New(fault.Conflict, "sandbox %s is held by another host: its labels %v are not ours", clean(found.Name), keys).
+// Held is why a name can't be had: another host, or another store of this
+// one, holds it.
+type Held struct{ Sandbox *Sandbox }
+
+// Error says which, and since when.
+func (h *Held) Error() string {
+	return fmt.Sprintf("sandbox %s was made by another host at %s", clean(h.Sandbox.Name), h.Sandbox.CreatedAt.UTC().Format("2006-01-02 15:04 MST"))
+}
+
+func heldElsewhere(found *Sandbox) error {
+	return fault.New(fault.Conflict, "%w", &Held{found}).
 		WithHint("another dayclaude works on this issue; wait for it, or start afresh with `dayclaude run-issue --new`")
 }

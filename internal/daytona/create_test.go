@@ -21,6 +21,7 @@ type platform struct {
 	moods []string
 	boxes map[string]map[string]any // by name
 	made  int
+	slow  int            // looks for which a new sandbox pulls its image
 	asked map[string]any // the last create's body
 }
 
@@ -52,8 +53,12 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case box == nil:
 		refuse(w, 404, "Sandbox not found")
 	case r.Method == http.MethodGet:
-		if box["state"] == Creating {
-			defer func() { box["state"] = Started }()
+		if box["state"] == Creating || box["state"] == PullingSnapshot {
+			next := Started
+			if p.slow--; p.slow > 0 {
+				next = PullingSnapshot
+			}
+			defer func() { box["state"] = next }()
 		}
 		answer(w, 200, box)
 	case r.Method == http.MethodDelete:
@@ -83,6 +88,12 @@ func (p *platform) create(w http.ResponseWriter, body []byte) {
 	switch mood {
 	case "quota":
 		refuse(w, 400, "Total CPU limit exceeded. Maximum allowed: 4")
+		return
+	case "no runners":
+		refuse(w, 400, "No available runners")
+		return
+	case "inactive":
+		refuse(w, 400, "Snapshot dayclaude/slim:1 is inactive")
 		return
 	case "lost on the way there":
 		panic(http.ErrAbortHandler)
@@ -146,11 +157,11 @@ func TestCreate(t *testing.T) {
 		{name: "ours is there, with more labels", before: map[string]string{"dayclaude/store": "s1", "x": "y"}, state: Started, id: "old"},
 		{name: "ours is there, and the quota is full", moods: []string{"quota"}, before: ours, state: Creating, id: "old"},
 		{name: "ours is there, broken", before: ours, state: Errored, id: "box-1", made: 1},
-		{name: "theirs is there", before: theirs, state: Started, kind: fault.Conflict, says: "[dayclaude/store]"},
-		{name: "theirs is there, broken", before: theirs, state: Errored, kind: fault.Conflict, says: "held by another host"},
+		{name: "theirs is there", before: theirs, state: Started, kind: fault.Conflict, says: "was made by another host at 2026-11-23 10:00 UTC"},
+		{name: "theirs is there, broken", before: theirs, state: Errored, kind: fault.Conflict, says: "made by another host"},
 		{name: "an unlabelled one is there", before: map[string]string{}, state: Started, kind: fault.Conflict},
 		{name: "name just becoming free", moods: []string{"name still taken"}, id: "box-1", made: 1},
-		{name: "name never free", moods: slices.Repeat([]string{"name still taken"}, attempts), kind: fault.Conflict},
+		{name: "name never free", moods: slices.Repeat([]string{"name still taken"}, 100), kind: fault.Conflict, says: "tried again for 3m"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -1,7 +1,9 @@
 package daytona
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,8 +24,11 @@ const (
 	hintURL         = "check DAYTONA_API_URL: it ends in /api, as in " + DefaultURL
 	hintPermissions = "the API key needs write:sandboxes and delete:sandboxes"
 	hintQuota       = "delete sandboxes that nobody needs, or raise the limits, in Daytona's dashboard"
+	hintSuspended   = "Daytona's dashboard says why, under billing; the run goes on with the same command once that is mended"
+	hintClock       = "check this machine's clock and DAYTONA_API_URL"
 	hintRate        = "wait a minute, or run fewer at once"
 	hintService     = "check the network and DAYTONA_API_URL, or try again later"
+	hintRunners     = "Daytona has no machine free for a sandbox: run the command again later, or set DAYTONA_TARGET to another region"
 	hintSnapshot    = "docs/snapshots.md says how to make one"
 )
 
@@ -33,8 +38,8 @@ const (
 // login page; Quota for 429 and for refusals that speak of a limit, whatever
 // their status; NotFound for 404; Conflict for 409; Sandbox when the sandbox
 // does not run; Unavailable for 408, 5xx and for answers that did not come or
-// cannot be read; Usage for other redirects; Failed for the rest. If the caller's
-// context ended, it wraps that context's error and cause instead.
+// cannot be read, and while there is no runner; Usage for other redirects and
+// for what is no Daytona; Failed for the rest. If the caller's context ended, it wraps that context's error and cause instead.
 type Error struct {
 	Op         string        // what was attempted, on what
 	Method     string        // of the request
@@ -44,8 +49,9 @@ type Error struct {
 	RequestID  string        // for Daytona's support, "" if the answer had none
 	RetryAfter time.Duration // how long the server asked to wait; 0 if it did not
 
-	causes []error
-	unsent bool // no connection came about, so the server heard nothing
+	causes   []error
+	unsent   bool // no connection came about, so the server heard nothing
+	hopeless bool // unless Daytona answered here before, the URL is another's
 }
 
 // Error says what was attempted, what came of it, the status and request id.
@@ -89,17 +95,37 @@ func (r request) unanswered(ctx context.Context, err error) *Error {
 	}
 	op, ok := errors.AsType[*net.OpError](err)
 	e.unsent = ok && op.Op == "dial"
-	e.Message = clean(err.Error())
-	e.causes = []error{&fault.Error{Kind: fault.Unavailable, Message: e.Message, Hint: hintService, Err: err}}
+	f := &fault.Error{Kind: fault.Unavailable, Hint: hintService, Err: err}
+	what := err.Error()
+	if ok {
+		what = op.Err.Error() // without the address: it is the host's, or a resolver's
+	}
+	if name, ok := errors.AsType[*net.DNSError](err); ok {
+		what, e.hopeless = "there is no such host", name.IsNotFound
+		if !name.IsNotFound {
+			what = "its address could not be looked up"
+		}
+	}
+	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		what, e.hopeless = certificate.Err.Error(), true
+		f.Hint = hintClock // an old certificate or a new clock
+	}
+	e.Message = clean(fmt.Sprintf("Daytona does not answer at %s: %s", r.host(), what))
+	f.Message = e.Message
+	e.causes = []error{f}
 	return e
 }
+
+// host is where the request goes.
+func (r request) host() string { return clean(r.base.Host) }
 
 // unreadable is the error of an attempt whose good answer cannot be read.
 func (r request) unreadable(ctx context.Context, resp *http.Response, err error) *Error {
 	e := r.unanswered(ctx, err)
 	e.Status, e.RequestID = resp.StatusCode, requestID(resp.Header)
 	if f, ok := errors.AsType[*fault.Error](e.causes[0]); ok && ctx.Err() == nil {
-		f.Hint = hintURL // a web page in place of JSON means that the URL is another's
+		e.Message, e.hopeless = clean(fmt.Sprintf("%s: %v", r.host(), err)), !errors.Is(err, io.ErrUnexpectedEOF)
+		f.Message, f.Hint = e.Message, hintURL // a web page in place of JSON means that the URL is another's
 	}
 	return e
 }
@@ -117,8 +143,19 @@ func (c *Client) refused(r request, resp *http.Response) *Error {
 	}
 	message = clean(strings.ReplaceAll(message, c.key(), "[redacted]"))
 	f := classify(e.Status, message)
+	switch {
+	case resp.StatusCode == http.StatusNotFound && (webPage(resp) || noRoute.MatchString(message)):
+		f = fault.New(fault.Usage, "no Daytona API answers at %s: %s", r.host(), cmp.Or(message, "not found")).WithHint(hintURL)
+	case e.Status < 500 && message != "":
+		c.outage.over()
+	}
 	e.Message, e.causes = f.Message, []error{f}
 	return e
+}
+
+// webPage reports whether what answered speaks to people.
+func webPage(resp *http.Response) bool {
+	return strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html")
 }
 
 // parseRefusal takes status and message from an error's body: the API's, the
@@ -153,9 +190,13 @@ func parseRefusal(b []byte) (status int, message string) {
 
 // Daytona has no codes for these; v0.190 reports quotas with status 400.
 var (
-	quotaText     = regexp.MustCompile(`(?i)limit exceeded|maximum allowed|quota|suspended`)
+	quotaText     = regexp.MustCompile(`(?i)limit exceeded|maximum allowed|quota`)
+	suspendedText = regexp.MustCompile(`(?i)suspended`)
 	notRunning    = regexp.MustCompile(`(?i)is the sandbox started|sandbox (is not|failed to) start|sandbox is not running`)
-	snapshotWords = regexp.MustCompile(`(?i)snapshot .*(not found|does not exist|not available|is not active)`)
+	snapshotWords = regexp.MustCompile(`(?i)snapshot .*(not found|does not exist|not available)`)
+	snapshotState = regexp.MustCompile(`(?i)^snapshot \S+ is (not active|inactive|pending|pulling|building|snapshotting|error|build_failed|removing)$`)
+	noRunners     = regexp.MustCompile(`(?i)no available runners`)
+	noRoute       = regexp.MustCompile(`^Cannot (GET|POST|DELETE|PUT) /`) // of the framework that Daytona's API is made with
 )
 
 // classify makes the fault of a refusal from its status and cleaned message.
@@ -165,6 +206,8 @@ func classify(status int, message string) *fault.Error {
 	switch {
 	case status == http.StatusTooManyRequests:
 		f.Kind, f.Hint, what = fault.Quota, hintRate, "Daytona's rate limit is reached"
+	case status >= 400 && status < 500 && suspendedText.MatchString(message):
+		f.Kind, f.Hint = fault.Quota, hintSuspended
 	case status >= 400 && status < 500 && status != http.StatusNotFound && quotaText.MatchString(message):
 		f.Kind, f.Hint = fault.Quota, hintQuota
 	case status == http.StatusPaymentRequired:
@@ -179,8 +222,12 @@ func classify(status int, message string) *fault.Error {
 		f.Kind = fault.Conflict
 	case status == http.StatusBadRequest && notRunning.MatchString(message):
 		f.Kind = fault.Sandbox
+	case status == http.StatusBadRequest && noRunners.MatchString(message):
+		f.Kind, f.Hint = fault.Unavailable, hintRunners
 	case status == http.StatusBadRequest && snapshotWords.MatchString(message):
 		f.Kind, f.Hint = fault.NotFound, hintSnapshot
+	case status == http.StatusBadRequest && snapshotState.MatchString(message):
+		f.Kind, f.Hint = fault.Sandbox, hintSnapshot
 	case status == http.StatusRequestTimeout, status >= 500:
 		f.Kind, f.Hint = fault.Unavailable, hintService
 	case status >= 300 && status < 400:

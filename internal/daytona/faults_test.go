@@ -37,32 +37,34 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 		kind   fault.Kind
 		status int
 		says   string
+		atOnce bool // waiting does not mend it
+		outage bool // it does
 	}{
-		{"401", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 401, "Invalid key "+canary) }, fault.Auth, 401, "refused the API key: Invalid key [redacted] (401"},
-		{"403", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "Access denied") }, fault.Auth, 403, "denied access: Access denied"},
-		{"403 suspended", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "Organization is suspended: no credits") }, fault.Quota, 403, "no credits"},
-		{"404", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "gone\n\x1b[31mfor good") }, fault.NotFound, 404, "gone [31mfor good"},
-		{"404 empty", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, fault.NotFound, 404, "not found (404"},
-		{"409", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "already exists") }, fault.Conflict, 409, "already exists"},
-		{"quota", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "Total CPU limit exceeded. Maximum: 4") }, fault.Quota, 400, "Total CPU"},
+		{"401", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 401, "Invalid key "+canary) }, fault.Auth, 401, "refused the API key: Invalid key [redacted] (401", true, false},
+		{"403", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "Access denied") }, fault.Auth, 403, "denied access: Access denied", true, false},
+		{"403 suspended", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 403, "Organization is suspended: no credits") }, fault.Quota, 403, "no credits", true, false},
+		{"404", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 404, "gone\n\x1b[31mfor good") }, fault.NotFound, 404, "gone [31mfor good", false, false},
+		{"404 empty", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }, fault.NotFound, 404, "not found (404", false, false},
+		{"409", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 409, "already exists") }, fault.Conflict, 409, "already exists", false, false},
+		{"quota", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "Total CPU limit exceeded. Maximum: 4") }, fault.Quota, 400, "Total CPU", true, false},
 		{"not started", func(w http.ResponseWriter, _ *http.Request) {
 			refuse(w, 400, "failed to get runner info: Is the Sandbox started?")
-		}, fault.Sandbox, 400, "started?"},
-		{"429", func(w http.ResponseWriter, _ *http.Request) { limited(w) }, fault.Quota, 429, "Too Many Requests"},
-		{"500", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 500, "") }, fault.Unavailable, 500, "Some Error"},
+		}, fault.Sandbox, 400, "started?", false, false},
+		{"429", func(w http.ResponseWriter, _ *http.Request) { limited(w) }, fault.Quota, 429, "Too Many Requests", false, false},
+		{"500", func(w http.ResponseWriter, _ *http.Request) { refuse(w, 500, "") }, fault.Unavailable, 500, "Some Error", false, true},
 		{"502 page", func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(502)
 			_, _ = io.WriteString(w, "<html>bad</html>")
-		}, fault.Unavailable, 502, "bad gateway"},
+		}, fault.Unavailable, 502, "bad gateway", false, true},
 		{"status in the body", func(w http.ResponseWriter, _ *http.Request) {
 			answer(w, 500, map[string]any{"statusCode": 404, "message": []string{"a", "b"}})
-		}, fault.NotFound, 404, "a, b"},
-		{"login page", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, fault.Auth, 307, "refused the API key"},
-		{"moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 301) }, fault.Usage, 301, "redirect"},
-		{"cut body", cut, fault.Unavailable, 200, "cut"},
-		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, fault.Unavailable, 0, "EOF"},
-		{"web page", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }, fault.Unavailable, 200, "web page"},
-		{"no body", func(http.ResponseWriter, *http.Request) {}, fault.Unavailable, 200, "not what the API documents"},
+		}, fault.NotFound, 404, "a, b", false, false},
+		{"login page", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 307) }, fault.Auth, 307, "refused the API key", true, false},
+		{"moved", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", 301) }, fault.Usage, 301, "redirect", true, false},
+		{"cut body", cut, fault.Unavailable, 200, "cut", false, false},
+		{"no answer", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, fault.Unavailable, 0, "EOF", false, true},
+		{"web page", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<!doctype html>") }, fault.Unavailable, 200, "web page", true, false},
+		{"no body", func(http.ResponseWriter, *http.Request) {}, fault.Unavailable, 200, "not what the API documents", false, false},
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) {
@@ -102,9 +104,9 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 						t.Errorf("request id %q", e.RequestID)
 					}
 					n, paused := len(srv.seen())-before, pauses()[slept:]
-					if f.status == 429 {
-						if e.RetryAfter != 7*time.Second || n != attempts || len(paused) != attempts-1 {
-							t.Errorf("retry after %s, %d requests, %d pauses", e.RetryAfter, n, len(paused))
+					if f.status == 429 && !m.hurried {
+						if e.RetryAfter != 7*time.Second || n != len(paused)+1 || total(paused) < outlasts {
+							t.Errorf("retry after %s, %d requests, %d pauses of %s", e.RetryAfter, n, len(paused), total(paused))
 						}
 						for _, d := range paused {
 							if d < 7*time.Second {
@@ -112,13 +114,30 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 							}
 						}
 					}
-					if m.once && f.status != 429 && n != 1 {
+					switch spent := total(paused); {
+					case f.atOnce && spent > 0:
+						t.Errorf("waited %s although nothing would mend it", spent)
+					case f.outage && !m.once && !m.hurried && spent < outlasts:
+						t.Errorf("gave up after %s", spent)
+					}
+					if (m.once && f.status != 429 || m.hurried) && n != 1 {
 						t.Errorf("%d requests: what may have happened was repeated", n)
 					}
 				})
 			}
 		})
 	}
+}
+
+// outlasts is what an outage may take at least: two minutes and what comes
+// after them.
+const outlasts = 150 * time.Second
+
+func total(pauses []time.Duration) (sum time.Duration) {
+	for _, d := range pauses {
+		sum += d
+	}
+	return sum
 }
 
 // The first request of each method fails, the rest meet a healthy server.
@@ -148,7 +167,7 @@ func TestOneFaultIsOvercome(t *testing.T) {
 					healthy.ServeHTTP(w, r)
 				}))
 				err := m.call(t.Context(), c, srv.toolbox(c))
-				lost := m.once && !f.done || m.name == "Download" && f.name == "cut body"
+				lost := m.once && !f.done || m.hurried && f.name != "cut body" || m.name == "Download" && f.name == "cut body"
 				if lost != (err != nil) {
 					t.Errorf("got %v after %v", err, srv.seen())
 				}
@@ -222,7 +241,7 @@ func TestPauseEndsWithTheContext(t *testing.T) {
 	c, _, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { limited(w) }))
 	ctx, cancel := context.WithCancel(t.Context())
 	c.sleep = func(ctx context.Context, d time.Duration) error { cancel(); return sleep(ctx, d) }
-	err := c.Touch(ctx, id)
+	err := c.Start(ctx, id)
 	if !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled || !strings.Contains(err.Error(), "Too Many") {
 		t.Errorf("got %v of kind %s", err, fault.KindOf(err))
 	}
@@ -317,7 +336,9 @@ func TestClassify(t *testing.T) {
 		{400, "", fault.Failed, "bad request"},
 		{400, "CPU request 64 exceeds maximum allowed per sandbox (4)", fault.Quota, "CPU request"},
 		{400, "Snapshot nope not found. Did you add it?", fault.NotFound, "nope"},
-		{400, "Snapshot old is not active", fault.NotFound, "old"},
+		{400, "Snapshot old is not active", fault.Sandbox, "old"},
+		{400, "No available runners", fault.Unavailable, "runners"},
+		{403, "Organization is suspended: no credits", fault.Quota, "no credits"},
 		{402, "", fault.Quota, "payment required"},
 		{404, "Disk quota volume not found", fault.NotFound, "volume"},
 		{422, "class does not support pause", fault.Failed, "pause"},

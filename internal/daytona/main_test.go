@@ -56,10 +56,16 @@ func serve(t *testing.T, h http.Handler) (c *Client, s *server, pauses func() []
 	}
 	var mu sync.Mutex
 	var slept []time.Duration
+	now := time.Now()
+	c.now = func() time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return now
+	}
 	c.sleep = func(ctx context.Context, d time.Duration) error {
 		mu.Lock()
 		defer mu.Unlock()
-		slept = append(slept, d)
+		slept, now = append(slept, d), now.Add(d)
 		return context.Cause(ctx)
 	}
 	return c, s, func() []time.Duration {
@@ -123,6 +129,8 @@ func good() http.Handler {
 		"cpu": 1, "gpu": 0, "mem": 2, "disk": 3, "errorReason": nil, "sourceSandboxId": nil, "lastUsedAt": nil,
 		"createdAt": "2026-11-23T10:00:00Z", "updatedAt": "2026-11-23T10:00:00Z",
 	})
+	reply("POST /api/snapshots/{id}/activate", 200, nil)
+	reply("POST /api/sandbox/{id}/recover", 200, started)
 	reply("GET /api/api-keys/current", 200, map[string]any{
 		"name": "ci", "value": "dtn_****", "permissions": []string{"write:sandboxes"}, "userId": "u",
 		"createdAt": "2026-11-23T10:00:00Z", "lastUsedAt": nil, "expiresAt": nil,
@@ -149,10 +157,11 @@ func asked() CreateSandbox {
 
 // methods are all calls of the client and of the toolbox.
 var methods = []struct {
-	name  string
-	once  bool // never repeated when it is unclear what happened
-	empty bool // needs nothing of a good answer's body
-	call  func(context.Context, *Client, *Toolbox) error
+	name    string
+	once    bool // never repeated when it is unclear what happened
+	hurried bool // never repeated
+	empty   bool // needs nothing of a good answer's body
+	call    func(context.Context, *Client, *Toolbox) error
 }{
 	{name: "Create", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Create(ctx, asked()); return err }},
 	{name: "Get", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Get(ctx, id); return err }},
@@ -167,13 +176,15 @@ var methods = []struct {
 	{name: "Start", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Start(ctx, id) }},
 	{name: "Stop", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Stop(ctx, id) }},
 	{name: "Delete", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Delete(ctx, id) }},
-	{name: "Touch", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Touch(ctx, id) }},
+	{name: "Recover", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Recover(ctx, id); return err }},
+	{name: "Touch", hurried: true, empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Touch(ctx, id) }},
 	{name: "Wait", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Wait(ctx, id, Started); return err }},
 	{name: "Preview", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Preview(ctx, id, 8080); return err }},
 	{name: "Snapshot", call: func(ctx context.Context, c *Client, _ *Toolbox) error {
 		_, err := c.Snapshot(ctx, "dayclaude/slim:1")
 		return err
 	}},
+	{name: "Ready", call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Ready(ctx, "dayclaude/slim:1") }},
 	{name: "CurrentKey", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.CurrentKey(ctx); return err }},
 	{name: "HomeDir", call: func(ctx context.Context, _ *Client, tb *Toolbox) error { _, err := tb.HomeDir(ctx); return err }},
 	{name: "Execute", once: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error {

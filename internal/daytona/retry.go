@@ -3,61 +3,122 @@ package daytona
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
 const (
-	attempts      = 5                      // of one call, the first included
-	firstPause    = 250 * time.Millisecond // doubles with each attempt
-	longestPause  = 8 * time.Second
-	maxRetryAfter = 2 * time.Minute // limits are counted by the minute; a longer wait is the caller's to decide
+	patience        = 3 * time.Minute  // for a call that meets nothing but an outage, from its first failure on
+	runnersPatience = 15 * time.Minute // for a runner that takes a new sandbox
+	firstPause      = 250 * time.Millisecond
+	longestPause    = 10 * time.Second
+	maxRetryAfter   = 2 * time.Minute // limits are counted by the minute; a longer wait is the caller's to decide
+	tellAfter       = 3               // failures in a row: a hiccup is nobody's business
 )
+
+// service is what OnWait calls Daytona.
+const service = "Daytona"
+
+// outage is what a client's calls have met together, so that the user is told
+// of an outage once, however many calls wait for its end.
+type outage struct {
+	told     atomic.Bool // and it is not over
+	answered atomic.Bool // at least once: the URL is right
+}
+
+// over notes that Daytona answered a call.
+func (o *outage) over() {
+	o.told.Store(false)
+	o.answered.Store(true)
+}
 
 // repeat makes attempts until one succeeds, or fails in a way that another
 // would not mend, or might do what was asked a second time. A refusal for the
 // rate limit and a connection that never came about did nothing, so these are
 // repeated whatever was asked.
 func (c *Client) repeat(ctx context.Context, r request, attempt func() error) error {
-	for n := 1; ; n++ {
+	t := c.trouble(patience)
+	for {
 		err := attempt()
 		e, ok := errors.AsType[*Error](err)
-		if !ok || n == attempts || ctx.Err() != nil {
+		if !ok || ctx.Err() != nil || r.hurried {
 			return err
 		}
 		limited := e.Status == http.StatusTooManyRequests
 		if !limited && !e.unsent && !(r.safe && e.unclear()) || e.RetryAfter > maxRetryAfter {
 			return err
 		}
-		if err := c.pause(ctx, n, e); err != nil {
+		if err := t.pause(ctx, e); err != nil {
 			return err
 		}
 	}
 }
 
-// pause waits after the nth attempt failed with e. When the context ends
-// first, the error tells both and is of the context's kind.
-func (c *Client) pause(ctx context.Context, n int, e *Error) error {
-	d := e.RetryAfter + backoff(n)
-	c.log.InfoContext(ctx, "daytona call will be repeated", "op", e.Op, "status", e.Status, "attempt", n, "pause", d)
-	if err := c.sleep(ctx, d); err != nil {
-		cut := *e
-		cut.Message = err.Error() + "; the last attempt: " + e.Message
-		cut.causes = []error{err, ctx.Err()}
-		return &cut
+// trouble is what one call has met so far.
+type trouble struct {
+	c      *Client
+	limit  time.Duration
+	failed int
+	since  time.Time // of the first failure: an attempt may have slept with the machine
+	told   bool
+}
+
+func (c *Client) trouble(limit time.Duration) *trouble { return &trouble{c: c, limit: limit} }
+
+// tell tells the user what is waited for: of an outage once for all calls, of
+// what only this call waits for once.
+func (t *trouble) tell(e *Error) {
+	if t.failed < tellAfter || t.told {
+		return
+	}
+	t.told = true
+	if e.unclear() && t.c.outage.told.Swap(true) {
+		return
+	}
+	t.c.onWait(service, e.Message)
+}
+
+// pause waits after an attempt failed with e, or returns the error that the
+// call then ends with: no other attempt would mend it, patience is over, or the
+// context ended, whose kind the error is then of.
+func (t *trouble) pause(ctx context.Context, e *Error) error {
+	if t.failed++; t.failed == 1 {
+		t.since = t.c.now()
+	}
+	spent := t.c.now().Sub(t.since)
+	if e.hopeless && !t.c.outage.answered.Load() {
+		return e
+	}
+	if spent >= t.limit {
+		return e.because(fmt.Sprintf("%s; tried again for %s", e.Message, spent.Round(time.Second)), e.causes...)
+	}
+	t.tell(e)
+	d := e.RetryAfter + backoff(t.failed)
+	t.c.log.InfoContext(ctx, "daytona call will be repeated", "op", e.Op, "status", e.Status, "attempt", t.failed, "pause", d)
+	if err := t.c.sleep(ctx, d); err != nil {
+		return e.because(err.Error()+"; the last attempt: "+e.Message, err, ctx.Err())
 	}
 	return nil
+}
+
+// because is the same failure with another message and other causes.
+func (e *Error) because(message string, causes ...error) *Error {
+	other := *e
+	other.Message, other.causes = message, causes
+	return &other
 }
 
 // backoff is the pause after the nth attempt: exponential, and jittered so
 // that many runs which failed together do not come back together.
 func backoff(n int) time.Duration {
 	d := longestPause
-	if n < 6 {
+	if n < 7 {
 		d = min(d, firstPause<<(n-1))
 	}
 	return d/2 + rand.N(d/2)

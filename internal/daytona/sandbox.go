@@ -168,10 +168,11 @@ func carries(labels, want map[string]string) bool {
 }
 
 // Touch posts activity, which starts the count to auto-stop anew. Neither
-// processes in the sandbox nor Get do that. It wants the id, not the name.
+// processes in the sandbox nor Get do that. It wants the id, not the name. It
+// is not repeated: who keeps a sandbox awake comes again in a minute.
 func (c *Client) Touch(ctx context.Context, id string) error {
 	return c.call(ctx, request{
 		op: "keep sandbox " + clean(id) + " awake", method: http.MethodPost,
-		path: []string{"sandbox", id, "last-activity"}, safe: true,
+		path: []string{"sandbox", id, "last-activity"}, timeout: touchTimeout, hurried: true,
 	}, nil)
 }

@@ -56,6 +56,7 @@ type Command struct {
 	Dir     string            // default: the toolbox's own
 	Env     map[string]string // on top of the sandbox's; never a secret
 	Timeout time.Duration     // rounded up to seconds; default DefaultCommandTimeout
+	Again   bool              // running it twice does no harm
 }
 
 // Result is how a command ended.
@@ -66,8 +67,8 @@ type Result struct {
 
 // Execute runs a command and waits for it, and for every process it leaves
 // that holds its output. A command that ran and failed is a Result, not an
-// error; one that ran out of time is a fault of kind Sandbox. It is never
-// repeated: when the answer is lost, the command may have run.
+// error; one that ran out of time is a fault of kind Sandbox. Unless the command
+// says Again it is not repeated: when the answer is lost, it may have run.
 func (t *Toolbox) Execute(ctx context.Context, cmd Command) (Result, error) {
 	if cmd.Timeout <= 0 {
 		cmd.Timeout = DefaultCommandTimeout
@@ -85,7 +86,7 @@ func (t *Toolbox) Execute(ctx context.Context, cmd Command) (Result, error) {
 			Env     map[string]string `json:"envs,omitempty"`
 			Timeout int               `json:"timeout"`
 		}{subshell(cmd.Line), cmd.Dir, cmd.Env, seconds}),
-		timeout: time.Duration(seconds)*time.Second + callTimeout/2,
+		timeout: time.Duration(seconds)*time.Second + callTimeout/2, safe: cmd.Again,
 	}, &answer)
 	if e, ok := errors.AsType[*Error](err); ok && e.Status == http.StatusRequestTimeout {
 		err = fault.New(fault.Sandbox, "the command did not end within %d s: %w", seconds, err)

@@ -15,6 +15,9 @@ const (
 	pollSlow   = time.Second            // at most, growing by a tenth each time
 )
 
+// slowAfter is when waiting becomes something to tell the user.
+const slowAfter = 15 * time.Second
+
 // idlePolls is how many polls in a row may find a sandbox at rest, with
 // nothing asked of it, in a state that was not wanted: about ten seconds in
 // all, since a change may show a little later than it was asked for.
@@ -64,10 +67,14 @@ func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, 
 // poll gets the sandbox until done says so.
 func (c *Client) poll(ctx context.Context, id string, done func(*Sandbox) bool) (*Sandbox, error) {
 	delay, slept := pollFast, time.Duration(0)
-	for {
+	for told := false; ; {
 		s, err := c.Get(ctx, id)
 		if err != nil || done(s) {
 			return s, err
+		}
+		if slept >= slowAfter && !told {
+			told = true
+			c.onWait(service, s.slow())
 		}
 		if err := c.sleep(ctx, delay); err != nil {
 			state := clean(string(s.State))
@@ -80,4 +87,13 @@ func (c *Client) poll(ctx context.Context, id string, done func(*Sandbox) bool) 
 			delay = min(delay+delay/10, pollSlow)
 		}
 	}
+}
+
+// slow says why a sandbox takes its time.
+func (s *Sandbox) slow() string {
+	what := map[State]string{
+		PullingSnapshot: "; the first time that takes minutes",
+		Restoring:       " from its archive",
+	}[s.State]
+	return "sandbox " + clean(s.Name) + " is " + clean(string(s.State)) + what
 }
