@@ -28,6 +28,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -58,11 +59,6 @@ type Config struct {
 	Version string        // of dayclaude, for the User-Agent
 	HTTP    *http.Client  // default http.DefaultClient; its CheckRedirect and Timeout are not used
 	Log     *slog.Logger  // default: none
-
-	// OnWait is told when a call waits for something that the user should know
-	// of: once for an outage, however many calls meet it. It may be called by
-	// several goroutines at once. Default: nobody is told.
-	OnWait func(service, why string)
 }
 
 // Client calls Daytona. It is safe for concurrent use.
@@ -73,8 +69,8 @@ type Client struct {
 	agent  string
 	http   *http.Client
 	log    *slog.Logger
-	onWait func(service, why string)
-	outage *outage
+
+	answered atomic.Bool // once at least: the URL is right
 
 	now   func() time.Time
 	sleep func(context.Context, time.Duration) error // returns the context's cause when it ends first
@@ -90,10 +86,6 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, "Daytona's API URL: %w", err).WithHint(hintURL)
 	}
-	onWait := cfg.OnWait
-	if onWait == nil {
-		onWait = func(string, string) {}
-	}
 	hc := *cmp.Or(cfg.HTTP, http.DefaultClient)
 	hc.Timeout = 0 // each call has its own
 	// A redirect would carry the key elsewhere; and from Daytona's proxy it
@@ -106,19 +98,9 @@ func New(cfg Config) (*Client, error) {
 		agent:  "dayclaude/" + cmp.Or(cfg.Version, "dev"),
 		http:   &hc,
 		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
-		onWait: onWait,
-		outage: &outage{},
 		now:    time.Now,
 		sleep:  sleep,
 	}, nil
-}
-
-// WithOnWait is the same client with another OnWait, told of outages anew.
-func (c *Client) WithOnWait(onWait func(service, why string)) *Client {
-	other := *c
-	other.onWait, other.outage = onWait, &outage{}
-	other.outage.answered.Store(c.outage.answered.Load())
-	return &other
 }
 
 // parseBase reads a URL that paths can be appended to.
@@ -192,7 +174,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		case err != nil && out != nil:
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer was cut: %w", err))
 		case out == nil: // the status said it all
-			c.outage.over()
+			c.heard(ctx)
 			return nil
 		case len(b) > maxAnswer:
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer is larger than %d bytes", maxAnswer))
@@ -200,7 +182,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 		if err := json.Unmarshal(b, out); err != nil {
 			return r.unreadable(ctx, resp, fmt.Errorf("the answer is not what the API documents: %w", err))
 		}
-		c.outage.over()
+		c.heard(ctx)
 		return nil
 	})
 }
@@ -247,9 +229,15 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	c.log.DebugContext(ctx, "daytona answered", "op", r.op, "method", r.method, "path", r.route(), "status", resp.StatusCode)
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {
 		defer resp.Body.Close()
-		return nil, c.refused(r, resp)
+		return nil, c.refused(ctx, r, resp)
 	}
 	return resp, nil
+}
+
+// heard notes that Daytona answered a call.
+func (c *Client) heard(ctx context.Context) {
+	c.answered.Store(true)
+	noticesOf(ctx).answers(c.now())
 }
 
 // route is the path below the base URL, as logs and errors show it.

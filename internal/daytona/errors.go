@@ -131,7 +131,7 @@ func (r request) unreadable(ctx context.Context, resp *http.Response, err error)
 }
 
 // refused is the error of an answer that is not a success.
-func (c *Client) refused(r request, resp *http.Response) *Error {
+func (c *Client) refused(ctx context.Context, r request, resp *http.Response) *Error {
 	b, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // a cut body still says something
 	e := &Error{
 		Op: r.op, Method: r.method, Path: r.route(), Status: resp.StatusCode,
@@ -146,8 +146,8 @@ func (c *Client) refused(r request, resp *http.Response) *Error {
 	switch {
 	case resp.StatusCode == http.StatusNotFound && (webPage(resp) || noRoute.MatchString(message)):
 		f = fault.New(fault.Usage, "no Daytona API answers at %s: %s", r.host(), cmp.Or(message, "not found")).WithHint(hintURL)
-	case e.Status < 500 && message != "":
-		c.outage.over()
+	case e.Status < 500 && e.Status != http.StatusTooManyRequests && message != "":
+		c.heard(ctx)
 	}
 	e.Message, e.causes = f.Message, []error{f}
 	return e

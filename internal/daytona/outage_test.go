@@ -21,10 +21,13 @@ type waits struct {
 	told []string
 }
 
-func (w *waits) tell(service, why string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.told = append(w.told, service+": "+why)
+// hear returns a context whose calls tell w.
+func (w *waits) hear(t *testing.T) context.Context {
+	return WithNotices(t.Context(), func(notice string) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.told = append(w.told, notice)
+	})
 }
 
 func (w *waits) want(t *testing.T, parts ...string) {
@@ -53,14 +56,14 @@ func TestOutageIsToldOnce(t *testing.T) {
 		healthy.ServeHTTP(w, r)
 	}))
 	told, other := &waits{}, &waits{}
-	mine, theirs := c.WithOnWait(told.tell), c.WithOnWait(other.tell)
+	mine, theirs := told.hear(t), other.hear(t)
 	fail := func(n int) {
 		mu.Lock()
 		defer mu.Unlock()
 		down = n
 	}
-	look := func(c *Client) {
-		if _, err := c.Get(t.Context(), id); err != nil {
+	look := func(ctx context.Context) {
+		if _, err := c.Get(ctx, id); err != nil {
 			t.Error(err)
 		}
 	}
@@ -74,14 +77,15 @@ func TestOutageIsToldOnce(t *testing.T) {
 		calls.Go(func() { look(mine) })
 	}
 	calls.Wait()
-	told.want(t, "Daytona: upstream connect error")
+	once := []string{"upstream connect error; trying again for 3m0s", "Daytona answers again, after "}
+	told.want(t, once...)
 	fail(5)
 	look(mine)
-	told.want(t, "Daytona: upstream connect error", "Daytona: upstream connect error")
+	told.want(t, append(once, once...)...)
 	other.want(t)
 	fail(5)
 	look(theirs)
-	other.want(t, "Daytona: upstream")
+	other.want(t, once...)
 }
 
 // lookup is a transport whose host has no address.
@@ -131,7 +135,7 @@ func TestWrongURL(t *testing.T) {
 				t.Errorf("%s: got %v of kind %s", name, err, fault.KindOf(err))
 			}
 		}
-		if n := len(srv.seen()); n != 2 || c.outage.answered.Load() {
+		if n := len(srv.seen()); n != 2 || c.answered.Load() {
 			t.Errorf("%s: %d requests", name, n)
 		}
 	}
@@ -200,7 +204,7 @@ func TestReady(t *testing.T) {
 				answer(w, 200, map[string]any{"id": "snap", "name": "slim", "state": next(&states), "errorReason": "no such image"})
 			}))
 			told := &waits{}
-			err := c.WithOnWait(told.tell).Ready(t.Context(), "slim")
+			err := c.Ready(told.hear(t), "slim")
 			if (err == nil) != (tt.kind == "") || err != nil && (fault.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.says) || fault.HintOf(err) == "") {
 				t.Errorf("got %v of kind %s, want %q of kind %q", err, fault.KindOf(err), tt.says, tt.kind)
 			}
@@ -223,7 +227,7 @@ func TestNoRunners(t *testing.T) {
 		p := &platform{t: t, moods: moods, boxes: map[string]map[string]any{}}
 		c, _, pauses := serve(t, p)
 		told := &waits{}
-		_, err := c.WithOnWait(told.tell).Create(t.Context(), asked())
+		_, err := c.Create(told.hear(t), asked())
 		told.want(t, "No available runners")
 		if free != (err == nil) || !free && (fault.KindOf(err) != fault.Unavailable || fault.HintOf(err) != hintRunners || total(pauses()) < runnersPatience) {
 			t.Errorf("free %v: got %v after %s", free, err, total(pauses()))
@@ -253,7 +257,7 @@ func TestCreateWithSleepingSnapshot(t *testing.T) {
 		}
 	}))
 	told := &waits{}
-	s, err := c.WithOnWait(told.tell).Create(t.Context(), asked())
+	s, err := c.Create(told.hear(t), asked())
 	if err != nil || s.State != Started || p.made != 1 || !active {
 		t.Errorf("got %+v, %v after %d creates", s, err, p.made)
 	}

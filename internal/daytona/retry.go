@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -21,22 +20,6 @@ const (
 	maxRetryAfter   = 2 * time.Minute // limits are counted by the minute; a longer wait is the caller's to decide
 	tellAfter       = 3               // failures in a row: a hiccup is nobody's business
 )
-
-// service is what OnWait calls Daytona.
-const service = "Daytona"
-
-// outage is what a client's calls have met together, so that the user is told
-// of an outage once, however many calls wait for its end.
-type outage struct {
-	told     atomic.Bool // and it is not over
-	answered atomic.Bool // at least once: the URL is right
-}
-
-// over notes that Daytona answered a call.
-func (o *outage) over() {
-	o.told.Store(false)
-	o.answered.Store(true)
-}
 
 // repeat makes attempts until one succeeds, or fails in a way that another
 // would not mend, or might do what was asked a second time. A refusal for the
@@ -73,15 +56,16 @@ func (c *Client) trouble(limit time.Duration) *trouble { return &trouble{c: c, l
 
 // tell tells the user what is waited for: of an outage once for all calls, of
 // what only this call waits for once.
-func (t *trouble) tell(e *Error) {
+func (t *trouble) tell(ctx context.Context, e *Error) {
 	if t.failed < tellAfter || t.told {
 		return
 	}
 	t.told = true
-	if e.unclear() && t.c.outage.told.Swap(true) {
-		return
+	if n := noticesOf(ctx); e.unclear() || e.Status == http.StatusTooManyRequests {
+		n.fails(t.since, e, t.limit)
+	} else {
+		n.tell(fmt.Sprintf("%s; trying again for %s", e.Message, t.limit))
 	}
-	t.c.onWait(service, e.Message)
 }
 
 // pause waits after an attempt failed with e, or returns the error that the
@@ -92,13 +76,13 @@ func (t *trouble) pause(ctx context.Context, e *Error) error {
 		t.since = t.c.now()
 	}
 	spent := t.c.now().Sub(t.since)
-	if e.hopeless && !t.c.outage.answered.Load() {
+	if e.hopeless && !t.c.answered.Load() {
 		return e
 	}
 	if spent >= t.limit {
 		return e.because(fmt.Sprintf("%s; tried again for %s", e.Message, spent.Round(time.Second)), e.causes...)
 	}
-	t.tell(e)
+	t.tell(ctx, e)
 	d := e.RetryAfter + backoff(t.failed)
 	t.c.log.InfoContext(ctx, "daytona call will be repeated", "op", e.Op, "status", e.Status, "attempt", t.failed, "pause", d)
 	if err := t.c.sleep(ctx, d); err != nil {

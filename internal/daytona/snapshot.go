@@ -77,7 +77,7 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 			return fault.New(fault.NotFound, "the snapshot %s is being removed", clean(name)).WithHint(hintSnapshot)
 		case SnapshotInactive:
 			if !activated {
-				c.onWait(service, "the snapshot "+clean(name)+" was not used for long and is being activated")
+				noticesOf(ctx).tell("the snapshot " + clean(name) + " was not used for long and is being activated")
 				activated, told = true, true
 				if err := c.activate(ctx, s); err != nil {
 					return err
@@ -87,7 +87,7 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 		}
 		if slept >= slowAfter && !told {
 			told = true
-			c.onWait(service, "the snapshot "+clean(name)+" is "+clean(string(s.State))+"; the first time this takes minutes")
+			noticesOf(ctx).tell("the snapshot " + clean(name) + " is " + clean(string(s.State)) + "; the first time this takes minutes")
 		}
 		if err := c.sleep(ctx, pollSlow); err != nil {
 			return &Error{

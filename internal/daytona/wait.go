@@ -74,7 +74,7 @@ func (c *Client) poll(ctx context.Context, id string, done func(*Sandbox) bool) 
 		}
 		if slept >= slowAfter && !told {
 			told = true
-			c.onWait(service, s.slow())
+			noticesOf(ctx).tell(s.slow())
 		}
 		if err := c.sleep(ctx, delay); err != nil {
 			state := clean(string(s.State))
