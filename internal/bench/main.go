@@ -57,7 +57,7 @@ func bench(ctx context.Context, o options) (err error) {
 	}{
 		{engineDocker, func() ([]row, error) { return runs(ctx, o, engineDocker) }},
 		{engineProcess, func() ([]row, error) { return runs(ctx, o, engineProcess) }},
-		{"broker", func() ([]row, error) { return brokerCalls(ctx, 100*o.rounds) }},
+		{"broker", func() ([]row, error) { return brokerCalls(ctx, 50*o.rounds) }},
 		{"cold", func() ([]row, error) { return coldStart(ctx, o.program, 20*o.rounds) }},
 		{"size", sandboxdSizes},
 	}

@@ -12,7 +12,7 @@
 //	POST /git/{owner}/{name}.git/git-upload-pack
 //
 // The http.Server it runs in bounds connections and request headers; the
-// broker bounds bodies, answers and their time.
+// broker bounds bodies, answers and their time, and how often it asks upstream.
 package broker
 
 import (
@@ -92,6 +92,7 @@ type Broker struct {
 	log          *slog.Logger
 	budget       *budget
 	redactor     *secret.Redactor // of what the API says when it fails
+	pace         pace             // of requests to the upstreams
 	refusals     atomic.Int64
 	refusedMu    sync.Mutex
 	refused      Refusal       // of the last model call; zero if it was answered
@@ -233,10 +234,14 @@ func client(c *http.Client) *http.Client {
 // errRedirect is an upstream's wish to have the credential sent elsewhere.
 var errRedirect = errors.New("the upstream redirects, which the broker doesn't follow")
 
-// exchange sends a request upstream. It ends when the upstream is silent for
-// too long before its answer's head; relay watches over the rest. The answer
-// no longer refers to the request, so that its body is not kept in memory.
+// exchange sends a request upstream when it is its turn. It ends when the
+// upstream is silent for too long before its answer's head; relay watches over
+// the rest. The answer no longer refers to the request, so that its body is
+// not kept in memory.
 func (b *Broker) exchange(cancel context.CancelFunc, req *http.Request) (*http.Response, error) {
+	if err := b.pace.wait(req.Context(), b.cfg.Now()); err != nil {
+		return nil, err
+	}
 	silent := time.AfterFunc(b.idle, cancel)
 	defer silent.Stop()
 	resp, err := b.client.Do(req)
