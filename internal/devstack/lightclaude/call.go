@@ -36,17 +36,18 @@ type callError struct {
 	status     int // 0: no answer came, or none that was whole
 	message    string
 	retryAfter time.Duration
-	resetsAt   int64 // of a subscription's limit, in Unix seconds
+	resetsAt   int64 // of a subscription's limit, in Unix seconds; 0: it is not one
 }
 
 func (e *callError) Error() string { return e.message }
 
 // word is the error in one word, as retries tell it.
 func (e *callError) word() string {
-	if e.status == 529 {
-		return "overloaded"
-	} else if e.status == 0 {
+	switch e.status {
+	case 0:
 		return "unknown"
+	case 529:
+		return "overloaded"
 	}
 	kind, _ := e.told("")
 	return kind
@@ -65,6 +66,8 @@ func (e *callError) told(model string) (kind, text string) {
 		return "authentication_failed", "Failed to authenticate. API Error: 403 " + e.message
 	case e.status == 404:
 		return "model_not_found", "There's an issue with the selected model (" + model + "). It may not exist or you may not have access to it. Run --model to pick a different model."
+	case e.resetsAt > 0:
+		return "rate_limit", "You've hit your 5-hour limit · resets " + time.Unix(e.resetsAt, 0).UTC().Format("3:04pm (MST)")
 	case e.status == 429:
 		return "rate_limit", "API Error: Request rejected (429) · " + e.message
 	case e.status == 529:
@@ -145,7 +148,7 @@ func (t *turn) call(ctx context.Context) (*message, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return nil, refusal(resp)
+		return nil, t.refusal(resp)
 	}
 	answer, err := readStream(resp.Body)
 	if err != nil {
@@ -164,7 +167,7 @@ func unanswered(err error) error {
 }
 
 // refusal is an answer that is an error.
-func refusal(resp *http.Response) error {
+func (t *turn) refusal(resp *http.Response) error {
 	e := &callError{status: resp.StatusCode, message: resp.Status}
 	var said struct {
 		Error struct {
@@ -178,7 +181,7 @@ func refusal(resp *http.Response) error {
 	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil {
 		e.retryAfter = time.Duration(seconds) * time.Second
 	}
-	if resp.Header.Get("Anthropic-Ratelimit-Unified-Status") == "rejected" {
+	if t.oauth && resp.Header.Get("Anthropic-Ratelimit-Unified-Status") == "rejected" {
 		e.resetsAt, _ = strconv.ParseInt(resp.Header.Get("Anthropic-Ratelimit-Unified-Reset"), 10, 64)
 	}
 	return e

@@ -112,7 +112,7 @@ func parse(args []string, env func(string) string) (*options, error) {
 	flags.StringVar(&resumed, "resume", "", "")
 	flags.BoolVar(&version, "version", false, "")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
-		return nil, fmt.Errorf("error: unknown option or argument: %v %q", err, flags.Args())
+		return nil, errors.Join(complaint("error: unknown option or argument"), err)
 	}
 	if version {
 		return nil, errVersion

@@ -140,7 +140,7 @@ func (u *usage) add(more *usage) {
 
 // fail tells of a call that failed for good.
 func (t *turn) fail(e *callError) {
-	if e.resetsAt > 0 && t.oauth {
+	if e.resetsAt > 0 {
 		t.say(object{"type": "rate_limit_event", "rate_limit_info": object{"status": "rejected", "resetsAt": e.resetsAt}})
 	}
 	kind, text := e.told(t.model)
