@@ -16,7 +16,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/dayclaude/dayclaude/internal/engine"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/term"
 )
 
@@ -25,13 +27,26 @@ var Version = "0.0.0-dev"
 
 // app is what every command is given.
 type app struct {
-	streams term.Streams
-	env     func(string) string
+	streams    term.Streams
+	env        func(string) string
+	checkpoint func(run.State, engine.Moment) // of engine.Config
+}
+
+// Option changes how Main runs.
+type Option func(*app)
+
+// WithCheckpoint tells f of each moment at which the engine's process may die.
+// It is for tests that kill it there.
+func WithCheckpoint(f func(run.State, engine.Moment)) Option {
+	return func(a *app) { a.checkpoint = f }
 }
 
 // Main runs the command line and returns the process's exit code.
-func Main() int {
+func Main(options ...Option) int {
 	a := &app{streams: term.System(os.Getenv), env: os.Getenv}
+	for _, o := range options {
+		o(a)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal meets the default again: it ends the process at once.

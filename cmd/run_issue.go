@@ -25,6 +25,8 @@ type runIssueOptions struct {
 	base    string
 	dryRun  bool
 	keep    bool
+	force   bool
+	noDraft bool
 	fresh   bool
 	local   bool
 	json    bool
@@ -66,6 +68,8 @@ them with the variables for the keys, docs/run-issue.md tells all the rest.`,
 	f.Duration("timeout", 0, "at most this `TIME` for the whole run, such as 45m")
 	f.StringVar(&o.base, "base", "", "base `BRANCH` of the pull request (default: the repository's)")
 	f.Bool("draft", false, "open the pull request as a draft")
+	f.BoolVar(&o.noDraft, "no-draft", false, "keep unfinished work as a patch file, open no draft for it")
+	f.BoolVar(&o.force, "force", false, "work on the issue although it is closed")
 	f.BoolVar(&o.dryRun, "dry-run", false, "write nothing to GitHub, print the patch")
 	f.BoolVar(&o.keep, "keep", false, "leave the sandbox running at the end")
 	f.String("instructions", "", "`TEXT` to add to what Claude is told")
@@ -111,12 +115,16 @@ func (a *app) runIssue(ctx context.Context, o *runIssueOptions) error {
 	})
 	defer interrupted()
 
+	madeLocally := ""
+	if o.local {
+		madeLocally = settings.LocalEngine
+	}
 	report, err := w.engine.Run(ctx, engine.Request{
-		Ref: o.ref, New: o.fresh, Observe: view.Show,
+		Ref: o.ref, New: o.fresh, Force: o.force, Observe: view.Show,
 		Options: run.Options{
 			Snapshot: settings.Snapshot, Model: settings.Model, MaxTurns: settings.MaxTurns, MaxCostUSD: settings.MaxCost,
-			Timeout: settings.Timeout, Base: o.base, Draft: settings.Draft, DryRun: o.dryRun, Keep: o.keep,
-			Instructions: settings.Instructions,
+			Timeout: settings.Timeout, Base: o.base, Draft: settings.Draft, NoDraft: o.noDraft, DryRun: o.dryRun, Keep: o.keep,
+			Instructions: settings.Instructions, Local: madeLocally,
 		},
 	})
 	view.Close()

@@ -93,7 +93,8 @@ func (a *app) wire(ctx context.Context, s *config.Settings, o wireOptions) (_ *w
 		Store: db, Hub: github, Daytona: sandboxes,
 		AnthropicURL: s.AnthropicURL, Credential: credential, GitToken: s.GitHubToken,
 		Sandboxd: snapshot.Sandboxd, Redactor: redactor, Dir: filepath.Join(state, "runs"),
-		Owner: owner, Dead: ownerIsDead, Version: Version,
+		Owner: owner, Dead: ownerIsDead, Checkpoint: a.checkpoint, Version: Version,
+		HarvestEvery: s.HarvestEvery,
 		ArchiveAfter: s.ArchiveAfter, DeleteAfter: s.DeleteAfter,
 		Now: time.Now, Log: w.log,
 	})

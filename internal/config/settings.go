@@ -44,6 +44,7 @@ type Settings struct {
 	Draft         bool          `mapstructure:"draft" yaml:"draft"`                   // pull requests begin as drafts
 	Instructions  string        `mapstructure:"instructions" yaml:"instructions"`     // added to what Claude is told
 	LocalEngine   string        `mapstructure:"local_engine" yaml:"local_engine"`     // docker or process
+	HarvestEvery  time.Duration `mapstructure:"harvest_every" yaml:"harvest_every"`   // while Claude works, the changes so far come to the host
 	ArchiveAfter  time.Duration `mapstructure:"archive_after" yaml:"archive_after"`   // a stopped sandbox is archived
 	DeleteAfter   time.Duration `mapstructure:"delete_after" yaml:"delete_after"`     // a stopped sandbox is deleted
 
@@ -68,6 +69,7 @@ var defaults = map[string]any{
 	"draft":          false,
 	"instructions":   "",
 	"local_engine":   "docker",
+	"harvest_every":  5 * time.Minute,
 	"archive_after":  24 * time.Hour,
 	"delete_after":   7 * 24 * time.Hour,
 }
@@ -186,6 +188,8 @@ func (s *Settings) validate() error {
 		return bad("timeout must be at least a minute, not %s", s.Timeout)
 	case s.LocalEngine != "docker" && s.LocalEngine != "process":
 		return bad("local_engine is docker or process, not %q", s.LocalEngine)
+	case s.HarvestEvery < time.Second:
+		return bad("harvest_every must be at least a second, not %s", s.HarvestEvery)
 	case s.ArchiveAfter < 0 || s.DeleteAfter < 0:
 		return bad("archive_after and delete_after can't be negative")
 	}

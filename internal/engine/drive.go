@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,7 @@ var steps = map[run.State]func(*drive, context.Context) (run.State, error){
 	run.Connecting:   (*drive).connect,
 	run.Working:      (*drive).work,
 	run.Harvesting:   (*drive).harvest,
+	run.Merging:      (*drive).merge,
 	run.Gating:       (*drive).gate,
 	run.Committing:   (*drive).commit,
 	run.Publishing:   (*drive).publish,
@@ -58,45 +60,63 @@ var steps = map[run.State]func(*drive, context.Context) (run.State, error){
 	run.Parked:       (*drive).unpark,
 }
 
-// wayOut bounds what is still done after the run was stopped or its time was
-// up: rescuing the changes, telling the issue, stopping the sandbox.
-const wayOut = 2 * time.Minute
+// Moment is a place in a step at which a process may die.
+type Moment string
+
+// The moments of a step.
+const (
+	Before Moment = "before" // its state is stored, it has done nothing
+	After  Moment = "after"  // it is done, the state that follows is not stored
+	Stored Moment = "stored" // that is
+)
+
+// stepTime bounds each step after Claude's work: the run's own limit is on the
+// work, and what is done gets published. It outlasts a service that is away
+// for two minutes.
+const stepTime = 10 * time.Minute
 
 // drive takes the run from the state it is in to a final one (or to Parked).
-// It returns the run's problem.
+// It returns the run's problem. ctx ends the work, not the way out.
 func (d *drive) drive(ctx context.Context) error {
-	always := context.WithoutCancel(ctx)
-	ctx, lost := context.WithCancelCause(ctx)
-	defer lost(nil)
-	var background sync.WaitGroup
-	background.Go(func() { d.holdLease(ctx, lost) })
-	defer func() {
-		d.disconnect()
-		lost(nil)
-		background.Wait()
-		if err := d.Store.Release(always, d.lease); err != nil && !errors.Is(err, store.ErrFenced) {
-			d.Log.Warn("lease not released", "error", err)
-		}
-	}()
+	// Held ends when the lease is lost, and work also when the run is to stop.
+	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	work, stop := context.WithCancelCause(held)
+	byHand := context.AfterFunc(ctx, func() { stop(fault.New(fault.Cancelled, "stopped by hand")) })
+	defer byHand()
 
 	if d.run.StartedAt.IsZero() {
 		d.run.StartedAt = d.Now().UTC()
 	}
+	var background sync.WaitGroup
+	background.Go(func() { d.watch(held, lose, stop) })
+	defer func() {
+		d.disconnect()
+		lose(nil)
+		background.Wait()
+		if err := d.Store.Release(context.WithoutCancel(ctx), d.lease); err != nil && !errors.Is(err, store.ErrFenced) {
+			d.Log.Warn("lease not released", "error", err)
+		}
+	}()
+
 	for !d.run.State.Final() {
-		next, err := d.step(ctx)
+		state := d.run.State
+		d.at(state, Before)
+		next, err := d.step(held, work)
 		if err != nil {
-			if cause := context.Cause(ctx); errors.Is(cause, store.ErrFenced) {
+			if cause := context.Cause(held); cause != nil {
 				return cause
 			}
-			if next, err = d.giveUp(always, err); err != nil {
+			if next, err = d.giveUp(held, err); err != nil {
 				return err
 			}
 		}
+		d.at(state, After)
 		if err := d.advance(next); err != nil {
 			return err
 		}
+		d.at(state, Stored)
 		if next == run.Parked {
-			d.park(always)
+			d.park(held)
 			break
 		}
 	}
@@ -106,26 +126,58 @@ func (d *drive) drive(ctx context.Context) error {
 	return d.run.Outcome.Problem.Err()
 }
 
-// step does the present state's step, within the time that it has.
-func (d *drive) step(ctx context.Context) (run.State, error) {
-	if d.run.State == run.Reporting || d.run.State == run.Settling {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wayOut)
-		defer cancel()
-		return steps[d.run.State](d, ctx)
+func (d *drive) at(state run.State, m Moment) {
+	if d.Checkpoint != nil {
+		d.Checkpoint(state, m)
 	}
-	deadline := d.run.StartedAt.Add(d.run.Options.Timeout)
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, fault.New(fault.Limit,
-		"the run's time limit of %s is over", d.run.Options.Timeout).WithHint("--timeout sets it"))
+}
+
+// step does the present state's step, within the time that it has. What ends
+// the work does not end the way out.
+func (d *drive) step(held, work context.Context) (run.State, error) {
+	state := d.run.State
+	if d.leaving() && slices.Contains(working, state) {
+		return d.outward(), nil // died between the problem's being stored and what follows it
+	}
+	if d.leaving() || state == run.Reporting || state == run.Settling {
+		ctx, cancel := context.WithTimeout(held, stepTime)
+		defer cancel()
+		return steps[state](d, ctx)
+	}
+	ctx, cancel := work, context.CancelFunc(func() {})
+	if d.publishing() {
+		ctx, cancel = context.WithTimeout(work, stepTime)
+	}
 	defer cancel()
-	next, err := steps[d.run.State](d, ctx)
-	if err != nil && ctx.Err() != nil {
-		// Whatever the step met, this is why.
-		if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
-			return next, cause
-		}
-		return next, fault.New(fault.Cancelled, "stopped by hand")
+	next, err := steps[state](d, ctx)
+	if err != nil && work.Err() != nil {
+		return next, context.Cause(work) // whatever the step met, this is why
 	}
 	return next, err
+}
+
+// leaving reports whether the run has broken off: what there is of the work is
+// brought to safety.
+func (d *drive) leaving() bool {
+	o := d.run.Outcome
+	return o != nil && !o.Problem.IsZero() && o.State != run.Parked
+}
+
+// publishing reports whether the work is done, and only to be published.
+func (d *drive) publishing() bool {
+	return slices.Contains([]run.State{run.Harvesting, run.Gating, run.Committing, run.Publishing}, d.run.State)
+}
+
+// working are the states that a run which broke off does not go on with.
+var working = []run.State{run.Queued, run.Freezing, run.Provisioning, run.Connecting, run.Working, run.Parked}
+
+// outward is where a run goes that breaks off: if its task was begun, by way
+// of what there is of the work.
+func (d *drive) outward() run.State {
+	if d.run.Task != "" && d.run.State.CanBecome(run.Harvesting) {
+		return run.Harvesting
+	}
+	return run.Reporting
 }
 
 // outcomes are the final states of the problems that have one of their own.
@@ -137,24 +189,33 @@ var outcomes = map[fault.Kind]run.State{
 	fault.Cancelled:   run.Cancelled,
 }
 
-// giveUp stores the problem as the run's outcome, with what could be saved of
-// the work, and leads to Reporting. A run that is to wait parks.
-func (d *drive) giveUp(ctx context.Context, problem error) (run.State, error) {
+// giveUp stores the problem as the run's outcome and says what follows. A run
+// that is to wait parks. What goes wrong on the way out is noted, and is not
+// the outcome.
+func (d *drive) giveUp(held context.Context, problem error) (run.State, error) {
 	if fault.KindOf(problem) == fault.Parked && d.run.State.CanBecome(run.Parked) {
 		err := d.save(func() { d.run.Outcome = &run.Outcome{State: run.Parked, Problem: d.problem(problem)} })
 		return run.Parked, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, wayOut)
-	defer cancel()
-	d.rescue(ctx)
-	return run.Reporting, d.save(func() {
-		o := d.outcome()
-		o.Problem = d.problem(problem)
-		o.State = run.Failed
-		if s, ok := outcomes[o.Problem.Kind]; ok {
-			o.State = s
-		}
-	})
+	next := d.outward()
+	if !slices.Contains(working, d.run.State) {
+		next = run.Reporting
+		d.leavePatch(held)
+	}
+	if d.leaving() {
+		d.say(run.Notice, "and then: %v", problem)
+		return next, nil
+	}
+	return next, d.save(func() { d.end(problem) })
+}
+
+// end makes the problem the run's outcome; d.mu is held.
+func (d *drive) end(problem error) {
+	o := d.outcome()
+	o.Problem, o.State = d.problem(problem), run.Failed
+	if s, ok := outcomes[o.Problem.Kind]; ok {
+		o.State = s
+	}
 }
 
 // outcome returns the run's outcome to be filled in; d.mu is held, or no other
@@ -230,36 +291,67 @@ func (d *drive) save(change func()) error {
 	return d.Store.SaveRun(context.Background(), d.lease, d.run)
 }
 
-// holdLease renews the lease until ctx is done, and posts activity so that
-// Daytona does not stop a sandbox whose model is thinking. Losing the lease
-// to another driver ends the drive.
-func (d *drive) holdLease(ctx context.Context, lost context.CancelCauseFunc) {
+// watch renews the lease until ctx is done, and posts activity so that Daytona
+// does not stop a sandbox whose model is thinking. It loses the run to another
+// driver, and stops its work when somebody asks for that or its time is over.
+func (d *drive) watch(ctx context.Context, lose, stop context.CancelCauseFunc) {
 	renew := time.NewTicker(leaseRenew)
 	defer renew.Stop()
 	touch := time.NewTicker(time.Minute)
 	defer touch.Stop()
+	look := time.NewTicker(time.Second)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-renew.C:
 			if err := d.Store.Renew(ctx, d.lease, leaseTTL); errors.Is(err, store.ErrFenced) {
-				lost(err)
+				lose(err)
 				return
 			} else if err != nil {
 				d.Log.Warn("lease not renewed", "error", err)
 			}
 		case <-touch.C:
-			d.mu.Lock()
-			id := d.thread.SandboxID
-			d.mu.Unlock()
-			if id == "" {
-				continue
-			}
-			if err := d.Daytona.Touch(ctx, id); err != nil {
-				d.Log.Warn("activity not posted", "error", err)
+			d.touch(ctx)
+		case <-look.C:
+			if why := d.toStop(ctx); why != nil {
+				stop(why)
 			}
 		}
+	}
+}
+
+// toStop is why the run's work has to end, if it has. Deadlines are the wall
+// clock's: timers do not count the time for which a laptop sleeps.
+func (d *drive) toStop(ctx context.Context) error {
+	d.mu.Lock()
+	id, limit := d.run.ID, d.run.Options.Timeout
+	deadline := d.run.StartedAt.Round(0).Add(limit)
+	d.mu.Unlock()
+	if d.Now().Round(0).After(deadline) {
+		return fault.New(fault.Limit, "the run's time limit of %s is over", limit).WithHint("--timeout sets it")
+	}
+	asked, err := d.Store.CancelAsked(ctx, id)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		d.Log.Warn("not known whether the run is to be cancelled", "error", err)
+	case asked:
+		return fault.New(fault.Cancelled, "stopped by `dayclaude runs cancel`")
+	}
+	return nil
+}
+
+// touch posts the sandbox's activity.
+func (d *drive) touch(ctx context.Context) {
+	d.mu.Lock()
+	id := d.thread.SandboxID
+	d.mu.Unlock()
+	if id == "" {
+		return
+	}
+	if err := d.Daytona.Touch(ctx, id); err != nil {
+		d.Log.Warn("activity not posted", "error", err)
 	}
 }
 

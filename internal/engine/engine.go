@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -21,7 +22,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/store"
 )
 
-// Config is what an engine works with. All of it is required.
+// Config is what an engine works with. All of it but Checkpoint is required.
 type Config struct {
 	Store   *store.Store
 	Hub     *hub.Client
@@ -39,7 +40,12 @@ type Config struct {
 	Owner string                  // of leases: this process
 	Dead  func(owner string) bool // the process that took a lease under this name is gone
 
+	// Checkpoint is told of each moment at which the process may die. It is
+	// for tests that kill it there; nil does nothing.
+	Checkpoint func(run.State, Moment)
+
 	Version      string        // of dayclaude
+	HarvestEvery time.Duration // while Claude works, what there is comes to the host
 	ArchiveAfter time.Duration // a stopped sandbox is archived
 	DeleteAfter  time.Duration // and deleted
 	Now          func() time.Time
@@ -57,6 +63,7 @@ type Request struct {
 	Ref     run.Ref
 	Options run.Options
 	New     bool            // begin the issue's next generation: another sandbox, branch and session
+	Force   bool            // also on an issue that is closed
 	Observe func(run.Entry) // told of every entry, in order; may be nil
 }
 
@@ -91,7 +98,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 			return nil, err
 		}
 	}
-	if err := admit(repo, issue, req.Options); err != nil {
+	if err := admit(repo, issue, req); err != nil {
 		return nil, err
 	}
 	if req.New {
@@ -112,11 +119,24 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 		return nil, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
 	}
 	d := &drive{Engine: e, lease: lease, thread: t, run: r, repo: repo, issue: issue, observe: req.Observe}
-	if r.State != run.Queued && r.State != run.Parked {
-		d.say(run.Notice, "going on with run %s, which was left while %s", r.ID, r.State)
+	if err := d.resume(ctx); err != nil {
+		return nil, err
 	}
 	err = d.drive(ctx)
 	return &Report{Thread: t, Run: r}, err
+}
+
+// resume notes that this process takes up a run that another one began. It
+// gives the lease back if that fails.
+func (d *drive) resume(ctx context.Context) error {
+	if d.run.StartedAt.IsZero() {
+		return nil
+	}
+	if err := d.Store.Resume(ctx, d.lease, d.run); err != nil {
+		return errors.Join(err, d.Store.Release(context.WithoutCancel(ctx), d.lease))
+	}
+	d.say(run.Notice, "going on with run %s, which was left while %s", d.run.ID, d.run.State)
+	return nil
 }
 
 // take acquires the thread's lease, or says who works on it.
@@ -124,13 +144,13 @@ func (e *Engine) take(ctx context.Context, t *run.Thread) (store.Lease, error) {
 	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
 	if held := (*store.Held)(nil); errors.As(err, &held) {
 		return lease, fault.New(fault.Conflict, "%s: %w", t.Ref, held).
-			WithHint("`dayclaude runs list` shows the run; wait for it, or stop that process")
+			WithHint("`dayclaude runs watch %s` shows it; `dayclaude runs cancel %[1]s` stops it", t.Ref)
 	}
 	return lease, err
 }
 
-// abandon ends the issue's unfinished run, if there is one: a new generation
-// takes its place. Its sandbox is stopped and its comment says so.
+// abandon ends the thread's unfinished run, if there is one: a new generation
+// takes its place. What there is of its work becomes a patch.
 func (e *Engine) abandon(ctx context.Context, repo *hub.Repository, issue *hub.Issue, observe func(run.Entry)) error {
 	t, err := e.Store.Thread(ctx, repo.ID, issue.Number)
 	if errors.Is(err, store.ErrNotFound) {
@@ -138,62 +158,57 @@ func (e *Engine) abandon(ctx context.Context, repo *hub.Repository, issue *hub.I
 	} else if err != nil {
 		return err
 	}
-	lease, err := e.take(ctx, t)
-	if err != nil {
-		return err
-	}
 	r, err := e.Store.Latest(ctx, t.ID)
-	if err != nil || r.State.Final() {
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
-	}
-	d := &drive{Engine: e, lease: lease, thread: t, run: r, repo: repo, issue: issue, observe: observe}
-	if r.State != run.Reporting && r.State != run.Settling {
-		d.say(run.Notice, "run %s, left while %s, is given up for a new one", r.ID, r.State)
-		next, err := d.giveUp(ctx, fault.New(fault.Cancelled, "given up for a new run"))
-		if err == nil {
-			err = d.advance(next)
-		}
-		if err != nil {
-			return errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
-		}
-	}
-	if err := d.drive(ctx); err != nil && !r.State.Final() {
+	if errors.Is(err, store.ErrNotFound) || err == nil && r.State.Final() {
+		return nil
+	} else if err != nil {
 		return err
 	}
-	return nil
+	r.Options.NoDraft = true
+	_, err = e.leave(ctx, t, r, fault.New(fault.Cancelled, "given up for a new run"), observe)
+	return err
 }
 
-// admit says whether a run on the issue may begin at all.
-func admit(repo *hub.Repository, issue *hub.Issue, o run.Options) error {
-	refuse := func(hint, format string, args ...any) error {
-		return fault.New(fault.NotAdmitted, format, args...).WithHint("%s", hint)
+// Cancel ends an unfinished run that no process drives. The work so far is
+// brought to safety as on every way out. A run that some process drives is a
+// fault.Conflict.
+func (e *Engine) Cancel(ctx context.Context, id string, observe func(run.Entry)) (*Report, error) {
+	listed, err := e.Store.Run(ctx, id)
+	if err != nil {
+		return nil, err
 	}
-	name := repo.FullName()
-	switch {
-	case issue.PullRequest:
-		return refuse("give the number of an issue", "%s#%d is a pull request", name, issue.Number)
-	case repo.Archived:
-		return refuse("unarchive it on GitHub first", "%s is archived", name)
-	case repo.Empty:
-		return refuse("push a first commit", "%s has no commit yet", name)
-	case issue.Closed:
-		return refuse("reopen it on GitHub first", "%s#%d is closed", name, issue.Number)
-	case !repo.Pull:
-		return refuse("ask for read access", "this GitHub user can't read %s", name)
-	case o.DryRun:
-		return nil
-	case !repo.Push && repo.App:
-		return refuse("give the token `contents: write`, `issues: write` and `pull-requests: write`, or use --dry-run to get the patch only",
-			"this GitHub token can't write to %s", name)
-	case !repo.Push:
-		return refuse("ask for write access, or use --dry-run to get the patch only", "this GitHub user can't push to %s", name)
-	case issue.Locked:
-		return refuse("unlock it on GitHub, or use --dry-run", "the conversation of %s#%d is locked, so nothing could be said on it", name, issue.Number)
+	t, err := e.Store.ThreadByID(ctx, listed.ThreadID)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	return e.leave(ctx, t, listed.Run, fault.New(fault.Cancelled, "stopped by `dayclaude runs cancel`"), observe)
+}
+
+// leave takes an unfinished run over and drives it out, for a reason.
+func (e *Engine) leave(ctx context.Context, t *run.Thread, r *run.Run, why error, observe func(run.Entry)) (*Report, error) {
+	lease, err := e.take(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	now, err := e.Store.Run(ctx, r.ID) // its driver may have gone on until just now
+	if err != nil {
+		return nil, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
+	}
+	now.Options.NoDraft = r.Options.NoDraft
+	d := &drive{Engine: e, lease: lease, thread: t, run: now.Run, observe: observe}
+	report := &Report{Thread: t, Run: d.run}
+	if err := d.resume(ctx); err != nil {
+		return report, err
+	}
+	if !d.leaving() && slices.Contains(working, d.run.State) {
+		if err := d.save(func() { d.end(why) }); err != nil {
+			return report, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
+		}
+	}
+	if err := d.drive(ctx); !d.run.State.Final() {
+		return report, err
+	}
+	return report, nil
 }
 
 // thread returns the issue's thread, or begins one: the first, or with fresh

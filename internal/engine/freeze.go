@@ -3,6 +3,7 @@ package engine
 import (
 	"cmp"
 	"context"
+	"errors"
 
 	"github.com/google/uuid"
 	"golang.org/x/sync/errgroup"
@@ -12,6 +13,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/hub"
 	"github.com/dayclaude/dayclaude/internal/report"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/store"
 )
 
 // freeze fixes what the run works on, and then says on the issue that the work
@@ -19,22 +21,7 @@ import (
 func (d *drive) freeze(ctx context.Context) (run.State, error) {
 	d.say(run.Began, "reading %s", d.thread.Ref)
 	if d.run.Frozen == nil {
-		frozen, err := d.look(ctx)
-		if err != nil {
-			return "", err
-		}
-		if frozen.Actor == hub.WorkflowBot && !d.run.Options.DryRun {
-			d.say(run.Notice, "the GitHub token is a workflow's own: GitHub runs no checks on a pull request made with it, "+
-				"but does on one made with a GitHub App's or a personal token")
-		}
-		if err := d.save(func() {
-			d.run.Frozen = frozen
-			// What an earlier run did and did not publish is gone from the tree: a
-			// session that remembers doing it would take it for done.
-			if d.run.Number > 1 && frozen.BranchHead == "" {
-				d.thread.SessionID = uuid.NewString()
-			}
-		}); err != nil {
+		if err := d.fix(ctx); err != nil {
 			return "", err
 		}
 	}
@@ -44,7 +31,40 @@ func (d *drive) freeze(ctx context.Context) (run.State, error) {
 	if err := d.comment(ctx, report.Working(*d.thread, *d.run)); err != nil {
 		return "", err
 	}
+	if d.run.Result != nil {
+		return run.Merging, nil
+	}
 	return run.Provisioning, nil
+}
+
+// fix stores what the run works on.
+func (d *drive) fix(ctx context.Context) error {
+	frozen, err := d.look(ctx)
+	if err != nil {
+		return err
+	}
+	if frozen.Actor == hub.WorkflowBot && !d.run.Options.DryRun {
+		d.say(run.Notice, "the GitHub token is a workflow's own: GitHub runs no checks on a pull request made with it, "+
+			"but does on one made with a GitHub App's or a personal token")
+	}
+	before, err := d.Store.Before(ctx, d.run)
+	if errors.Is(err, store.ErrNotFound) {
+		return d.save(func() { d.run.Frozen = frozen })
+	} else if err != nil {
+		return err
+	}
+	frozen.Unfinished = frozen.BranchHead != "" && unfinished(before)
+	if taken, err := d.takeOver(before, frozen); taken || err != nil {
+		return err
+	}
+	return d.save(func() {
+		d.run.Frozen = frozen
+		// What an earlier run did and did not publish is gone from the tree: a
+		// session that remembers doing it would take it for done.
+		if frozen.BranchHead == "" {
+			d.thread.SessionID = uuid.NewString()
+		}
+	})
 }
 
 // look reads what is to be frozen.

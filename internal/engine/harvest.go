@@ -6,12 +6,15 @@ import (
 	"errors"
 	"io"
 	"os"
+	"sync"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/changeset"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/hub"
 	"github.com/dayclaude/dayclaude/internal/patch"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/sandboxd/client"
 )
 
 // Names of what a run leaves in its directory.
@@ -21,28 +24,77 @@ const (
 	patchFile      = "changes.patch"
 )
 
-// harvest brings the changes and Claude's transcript to the host. From here on
-// the sandbox is not needed.
+// harvest brings the changes and Claude's transcript to the host. Where they
+// can't be had any more, those of the last interval are taken.
 func (d *drive) harvest(ctx context.Context) (run.State, error) {
-	if err := d.reach(ctx); err != nil {
-		return "", err
-	}
 	d.say(run.Began, "collecting the changes")
-	set, err := d.collect(ctx)
+	set, err := d.bring(ctx)
 	if err != nil {
-		return "", err
+		if set, err = d.earlier(err); err != nil {
+			return "", err
+		}
 	}
-	if set.Empty() {
-		return "", fault.New(fault.Unchanged, "Claude changed nothing")
+	switch {
+	case !set.Empty():
+		return run.Merging, nil
+	case d.leaving():
+		return run.Reporting, nil
 	}
-	d.disconnect()
-	return run.Gating, nil
+	return "", fault.New(fault.Unchanged, "Claude changed nothing")
 }
 
-// collect reads changeset and transcript from the sandbox and keeps both. A
-// transcript that can't be had is no reason to lose the changes.
-func (d *drive) collect(ctx context.Context) (*changeset.Set, error) {
-	set, err := d.sandboxd.Changeset(ctx, d.run.Task, maxChangesetBytes)
+// bring collects from the sandbox. On the way out Claude may still be at work.
+func (d *drive) bring(ctx context.Context) (*changeset.Set, error) {
+	if err := d.reach(ctx); err != nil {
+		return nil, err
+	}
+	if d.leaving() {
+		if _, err := d.sandboxd.Cancel(ctx, d.run.Task); err != nil {
+			return nil, err
+		}
+	}
+	return d.collect(ctx, d.sandboxd)
+}
+
+// earlier returns the changes that were collected before, if there are any, in
+// place of those that could not be. The run then ends with that problem.
+func (d *drive) earlier(problem error) (*changeset.Set, error) {
+	set, err := d.kept()
+	if err != nil {
+		return nil, problem
+	}
+	d.say(run.Notice, "the changes could not be collected, those that were collected while Claude worked are taken: %v", problem)
+	if d.leaving() {
+		return set, nil
+	}
+	return set, d.save(func() { d.end(problem) })
+}
+
+// collectWhile keeps what there is of the work on the host, again and again,
+// until stop is called: a sandbox may be lost.
+func (d *drive) collectWhile(ctx context.Context, from *client.Client) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var collecting sync.WaitGroup
+	collecting.Go(func() {
+		every := time.NewTicker(d.HarvestEvery)
+		defer every.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+			}
+			if _, err := d.collect(ctx, from); err != nil && ctx.Err() == nil {
+				d.Log.Debug("nothing collected yet", "run", d.run.ID, "error", err)
+			}
+		}
+	})
+	return func() { cancel(); collecting.Wait() }
+}
+
+// collect reads changeset and transcript from the sandbox and keeps both.
+func (d *drive) collect(ctx context.Context, from *client.Client) (*changeset.Set, error) {
+	set, err := from.Changeset(ctx, d.run.Task, maxChangesetBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -56,16 +108,16 @@ func (d *drive) collect(ctx context.Context) (*changeset.Set, error) {
 	if err := d.keep(changesetFile, content); err != nil {
 		return nil, err
 	}
-	return set, d.keepTranscript(ctx)
+	return set, d.keepTranscript(ctx, from)
 }
 
 // keepTranscript copies Claude's session to the host, redacted. One that can't
 // be had is no reason to lose the changes.
-func (d *drive) keepTranscript(ctx context.Context) error {
+func (d *drive) keepTranscript(ctx context.Context, from *client.Client) error {
 	var lost error
 	err := d.keepFrom(transcriptFile, func(w io.Writer) error {
 		redacted := d.Redactor.Writer(w)
-		lost = d.sandboxd.Transcript(ctx, d.run.Task, redacted, maxTranscriptBytes)
+		lost = from.Transcript(ctx, d.run.Task, redacted, maxTranscriptBytes)
 		return errors.Join(lost, redacted.Close())
 	})
 	if lost != nil {
@@ -113,21 +165,20 @@ func (d *drive) kept() (*changeset.Set, error) {
 	return &set, json.Unmarshal(content, &set)
 }
 
-// rescue saves what there is of the work when a run ends before its harvest:
-// Claude is stopped, and the changes are kept as a patch. It does what it can.
-func (d *drive) rescue(ctx context.Context) {
-	if d.sandboxd == nil || d.run.State != run.Working && d.run.State != run.Harvesting {
+// leavePatch keeps the changes that were collected as a patch, unless they
+// are one already or stand on GitHub. It does what it can.
+func (d *drive) leavePatch(ctx context.Context) {
+	if o := d.run.Outcome; o != nil && (o.PatchFile != "" || o.PullRequest > 0) {
 		return
 	}
-	if _, err := d.sandboxd.Cancel(ctx, d.run.Task); err != nil {
-		d.Log.Warn("task not cancelled", "error", err)
+	set, err := d.kept()
+	if err != nil || set.Empty() {
+		return // broke off before there were any
 	}
-	set, err := d.collect(ctx)
-	if err == nil && !set.Empty() {
-		err = d.keepPatch(ctx, set)
-	}
-	if err != nil {
-		d.Log.Warn("changes not rescued", "error", err)
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
+	defer cancel()
+	if err := d.keepPatch(ctx, set); err != nil {
+		d.say(run.Notice, "the changes could not be kept as a patch: %v", err)
 	}
 }
 

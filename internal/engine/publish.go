@@ -21,6 +21,7 @@ func (d *drive) gate(ctx context.Context) (run.State, error) {
 	if err != nil {
 		return "", err
 	}
+	d.disconnect() // from here on the sandbox is not needed
 	d.say(run.Began, "holding %d changed file%s against the policy", len(set.Changes), plural(len(set.Changes)))
 	base, err := d.lookAtBase(ctx, set)
 	if err != nil {
@@ -41,15 +42,25 @@ func (d *drive) gate(ctx context.Context) (run.State, error) {
 		}); err != nil {
 			return "", err
 		}
+		if d.leaving() {
+			return run.Reporting, nil
+		}
 		return "", refusal(findings)
 	}
-	if d.run.Options.DryRun {
+	if d.run.Options.DryRun || d.leaving() && !d.mayDraft() {
 		if err := d.keepPatch(ctx, set); err != nil {
 			return "", err
 		}
 		return run.Reporting, d.finish(set)
 	}
 	return run.Committing, nil
+}
+
+// mayDraft reports whether work that broke off may stand on the branch: a pull
+// request that people look at does not get half of a change.
+func (d *drive) mayDraft() bool {
+	f := d.run.Frozen
+	return !d.run.Options.NoDraft && (f.BranchHead == "" || f.Unfinished)
 }
 
 // policy is the default, with what the repository's settings say.
@@ -90,7 +101,7 @@ func (d *drive) commit(ctx context.Context) (run.State, error) {
 	if d.run.Commit == "" {
 		sha, err := d.Hub.Commit(ctx, f.Repository, hub.CommitInput{
 			Base: set.Base, Changes: set.Changes, RunID: d.run.ID,
-			Message: d.Redactor.Redact(report.CommitMessage(f.Issue.Number, f.Issue.Title, d.run.ID)),
+			Message: d.Redactor.Redact(report.CommitMessage(f.Issue.Number, f.Issue.Title, d.run.ID, !d.leaving())),
 		})
 		if err != nil {
 			return "", err
@@ -101,9 +112,6 @@ func (d *drive) commit(ctx context.Context) (run.State, error) {
 	}
 	head, err := d.Hub.Branch(ctx, f.Repository, d.thread.Branch, d.run.Commit, d.run.ID, f.BranchHead)
 	if err != nil {
-		if kept := d.keepPatch(ctx, set); kept != nil {
-			d.Log.Warn("patch not kept", "error", kept)
-		}
 		return "", err
 	}
 	return run.Publishing, d.save(func() { d.run.Commit = head })
@@ -122,11 +130,16 @@ func (d *drive) publish(ctx context.Context) (run.State, error) {
 	}
 	title, body := report.PullRequest(*d.thread, *d.run, d.Now())
 	pull, err := d.Hub.PullRequest(ctx, d.run.Frozen.Repository, hub.PullInput{
-		Base: d.run.Frozen.Base, Head: d.thread.Branch, Draft: d.run.Options.Draft,
+		Base: d.run.Frozen.Base, Head: d.thread.Branch, Draft: d.run.Options.Draft || d.leaving(),
 		Title: d.Redactor.Redact(title), Body: d.Redactor.Redact(body),
 	})
 	if err != nil {
 		return "", err
+	}
+	if pull.Draft && d.run.Frozen.Unfinished && !d.run.Options.Draft && !d.leaving() {
+		if err := d.Hub.Ready(ctx, d.run.Frozen.Repository, pull); err != nil {
+			d.say(run.Notice, "the pull request is done but still marked as a draft: %v", err)
+		}
 	}
 	return run.Reporting, d.save(func() {
 		d.thread.PullRequest = pull.Number
@@ -135,11 +148,18 @@ func (d *drive) publish(ctx context.Context) (run.State, error) {
 	})
 }
 
-// finish stores the outcome of a run that went well.
+// finish stores what is published in the outcome: that of a run that went
+// well, unless it broke off.
 func (d *drive) finish(set *changeset.Set) error {
-	title, body := report.ParseAnswer(d.run.Result.Answer)
+	title, body := "", ""
+	if r := d.run.Result; r != nil {
+		title, body = report.ParseAnswer(r.Answer)
+	}
 	return d.save(func() {
 		o := d.outcome()
-		o.State, o.Title, o.Body, o.FilesChanged = run.Done, title, body, len(set.Changes)
+		o.Title, o.Body, o.FilesChanged = title, body, len(set.Changes)
+		if o.Problem.IsZero() {
+			o.State = run.Done
+		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/report"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/store"
 )
 
 // report tells the issue how the run ended. If that can't be told there, the
@@ -36,7 +37,7 @@ func (d *drive) settle(ctx context.Context) (run.State, error) {
 
 // park tells the issue that the run waits, and stops its sandbox.
 func (d *drive) park(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, wayOut)
+	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	if _, err := d.report(ctx); err != nil {
 		d.Log.Warn("not told that the run waits", "run", d.run.ID, "error", err)
@@ -57,6 +58,25 @@ func (d *drive) rest(ctx context.Context) {
 	}
 }
 
+// sandboxTime is for how long a sandbox stood by. One that was left alone
+// stopped after its idle time.
+func sandboxTime(steps []store.Step, now time.Time) (took time.Duration) {
+	for i, step := range steps {
+		if slices.Contains([]run.State{run.Queued, run.Freezing, run.Parked}, step.State) {
+			continue
+		}
+		until := step.LeftAt
+		switch {
+		case until.IsZero():
+			until = now
+		case i+1 < len(steps):
+			until = until.Add(min(steps[i+1].EnteredAt.Sub(until), idleMinutes*time.Minute))
+		}
+		took += until.Sub(step.EnteredAt)
+	}
+	return took
+}
+
 // countSandbox brings the sandbox's time and what it comes to up to date in
 // the run's cost. A run that waits has its sandbox stopped.
 func (d *drive) countSandbox(ctx context.Context) {
@@ -65,16 +85,7 @@ func (d *drive) countSandbox(ctx context.Context) {
 		d.Log.Warn("sandbox time not counted", "error", err)
 		return
 	}
-	var took time.Duration
-	for i, step := range steps {
-		until := d.Now()
-		if i+1 < len(steps) {
-			until = steps[i+1].EnteredAt
-		}
-		if !slices.Contains([]run.State{run.Queued, run.Freezing, run.Parked}, step.State) {
-			took += until.Sub(step.EnteredAt)
-		}
-	}
+	took := sandboxTime(steps, d.Now())
 	if took == 0 || d.thread.SandboxID == "" {
 		return
 	}

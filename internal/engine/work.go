@@ -39,7 +39,7 @@ func (d *drive) work(ctx context.Context) (run.State, error) {
 		return "", err
 	}
 	if d.run.Task == "" {
-		if err := d.save(func() { d.run.Task = d.run.ID + "-1" }); err != nil {
+		if err := d.save(func() { d.run.Task = d.nextTask() }); err != nil {
 			return "", err
 		}
 	}
@@ -113,11 +113,13 @@ func (d *drive) follow(ctx context.Context) (api.Status, error) {
 	const longest = 10 * time.Second
 	for pause := 100 * time.Millisecond; ; {
 		var ended *api.Status
+		stop := d.collectWhile(ctx, d.sandboxd)
 		err := d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
 			pause = 100 * time.Millisecond
 			ended = e.Ended
 			return d.record(e)
 		})
+		stop()
 		switch {
 		case ended != nil:
 			return *ended, nil
@@ -309,19 +311,18 @@ func ending(c *claude.Result, maxTurns int, refused broker.Refusal) error {
 // unpark begins the next task of a run that waited: the same session, other
 // limits of time.
 func (d *drive) unpark(context.Context) (run.State, error) {
-	next := nextTask(d.run.Task)
+	next := d.nextTask()
 	return run.Provisioning, d.save(func() {
 		d.run.Task, d.run.LastEvent, d.run.Result, d.run.Outcome = next, 0, nil, nil
 		d.run.StartedAt = d.Now().UTC()
 	})
 }
 
-// nextTask counts up the number at a task's end: r_abc-1 → r_abc-2.
-func nextTask(id string) string {
-	i := strings.LastIndexByte(id, '-')
-	n, err := strconv.Atoi(id[i+1:])
-	if err != nil {
-		n = 1
+// nextTask names the run's next task: r_abc-1, r_abc-2, …
+func (d *drive) nextTask() string {
+	n, err := strconv.Atoi(strings.TrimPrefix(d.run.Task, d.run.ID+"-"))
+	if err != nil { // there was none yet
+		n = 0
 	}
-	return fmt.Sprintf("%s-%d", id[:i], n+1)
+	return fmt.Sprintf("%s-%d", d.run.ID, n+1)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-github/v62/github"
 
+	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
@@ -24,6 +25,19 @@ type Pull struct {
 	Number int
 	URL    string // its page
 	Draft  bool
+	node   string // its id in GraphQL
+}
+
+// Ready marks a draft as ready for review, which REST cannot.
+// https://docs.github.com/en/graphql/reference/mutations#markpullrequestreadyforreview
+func (c *Client) Ready(ctx context.Context, repo run.Repository, p Pull) error {
+	o := set(repo, fmt.Sprintf("marking pull request %s#%d as ready for review", repo.FullName(), p.Number), pullsWrite)
+	const mutation = "mutation($id:ID!){markPullRequestReadyForReview(input:{pullRequestId:$id}){pullRequest{isDraft}}}"
+	refused, err := c.graphQL(ctx, o, mutation, map[string]string{"id": p.node}, &struct{}{})
+	if refused != "" {
+		return fault.New(fault.Auth, "%s: GitHub refused it (%s)", o.does, refused)
+	}
+	return err
 }
 
 // PullRequest opens the pull request for a branch. If one is open, it is that
@@ -50,7 +64,7 @@ func (c *Client) PullRequest(ctx context.Context, repo run.Repository, in PullIn
 	if err != nil {
 		return Pull{}, err
 	}
-	return Pull{Number: pull.GetNumber(), URL: untrusted.Line(pull.GetHTMLURL(), 400), Draft: pull.GetDraft()}, nil
+	return Pull{Number: pull.GetNumber(), URL: untrusted.Line(pull.GetHTMLURL(), 400), Draft: pull.GetDraft(), node: pull.GetNodeID()}, nil
 }
 
 // findPull returns the open pull request of the branch, or nil.

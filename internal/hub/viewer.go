@@ -9,7 +9,6 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
-	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
@@ -59,52 +58,22 @@ func (c *Client) Viewer(ctx context.Context) (string, error) {
 // comments; it leaves the suffix out of other bots' logins, so that is not
 // relied on.
 func (c *Client) bot(ctx context.Context, o op) (string, error) {
-	// github.com: https://api.github.com/graphql; GitHub Enterprise Server:
-	// https://HOST/api/graphql beside https://HOST/api/v3/.
-	endpoint := "graphql"
-	if strings.HasSuffix(c.base.Path, "/api/v3/") {
-		endpoint = "../graphql"
+	var got struct {
+		Viewer struct {
+			Login string `json:"login"`
+		} `json:"viewer"`
 	}
-	type answer struct {
-		Data struct {
-			Viewer struct {
-				Login string `json:"login"`
-			} `json:"viewer"`
-		} `json:"data"`
-		Errors []struct {
-			Message string `json:"message"`
-		} `json:"errors"`
-	}
-	got, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (answer, *github.Response, error) {
-		var a answer
-		req, err := gh.NewRequest(http.MethodPost, endpoint, map[string]string{"query": "{viewer{login}}"})
-		if err != nil {
-			return a, nil, err
-		}
-		resp, err := gh.Do(ctx, req, &a)
-		return a, resp, err
-	})
+	refused, err := c.graphQL(ctx, o, "{viewer{login}}", nil, &got)
 	if err != nil {
 		return "", err
 	}
-	login := got.Data.Viewer.Login
-	if len(got.Errors) > 0 {
-		return "", fault.New(fault.Auth, "%s: GitHub does not tell the App's login (%s)", o.does, untrusted.Line(got.Errors[0].Message, 400)).
+	login := got.Viewer.Login
+	if refused != "" {
+		return "", fault.New(fault.Auth, "%s: GitHub does not tell the App's login (%s)", o.does, refused).
 			WithHint("set GITHUB_TOKEN to a personal access token")
 	}
 	if login != "" && !strings.HasSuffix(login, botSuffix) {
 		login += botSuffix
 	}
 	return login, nil
-}
-
-// MayWrite reports whether the token of an App's installation may write the
-// repository's contents, before a run spends anything. Nothing but trying
-// tells; it makes the empty blob, which nothing refers to.
-func (c *Client) MayWrite(ctx context.Context, repo run.Repository) (bool, error) {
-	err := c.createBlob(ctx, repo, blobSHA(nil), nil)
-	if s := status(err); s == http.StatusForbidden || s == http.StatusNotFound {
-		return false, nil
-	}
-	return err == nil, err
 }

@@ -4,6 +4,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -30,14 +31,14 @@ func PullRequest(t run.Thread, r run.Run, at time.Time) (title, body string) {
 	if title == "" {
 		title = fallback(t, r)
 	}
-	verb := "Fixes" // closes the issue on merging
+	verb, reason := "Fixes", "" // closes the issue on merging
 	if r.Outcome != nil && !r.Outcome.Problem.IsZero() {
 		verb = "Works on"
+		reason = "**This is unfinished**: the work broke off, and this is what there was.\n\n" + problem(r)
+		words = cmp.Or(words, "Claude did not come to describe this change.")
 	}
-	if words == "" {
-		words = "Claude left no description of this change."
-	}
-	return title, page(words, "---", problem(r), check(r),
+	words = cmp.Or(words, "Claude left no description of this change.")
+	return title, page(reason, words, "---", check(r),
 		fmt.Sprintf("%s #%d", verb, t.Ref.Number), meta(r, at),
 		fmt.Sprintf("To ask for changes, comment on #%d and run `dayclaude run-issue %s` again.", t.Ref.Number, t.Ref),
 		Marker(t))
@@ -102,8 +103,11 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 
 // CommitMessage is the message of a run's one commit. Its last line is how
 // the run finds its commit again.
-func CommitMessage(issue int, title, runID string) string {
+func CommitMessage(issue int, title, runID string, finished bool) string {
 	subject := fmt.Sprintf("Fix issue #%d", issue)
+	if !finished {
+		subject = fmt.Sprintf("Work on issue #%d, unfinished", issue)
+	}
 	if title = Title(title, maxTitle); title != "" {
 		subject += ": " + title
 	}

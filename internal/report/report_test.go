@@ -155,11 +155,11 @@ func TestCommitMessage(t *testing.T) {
 		"Closes #7 by @mona":          "Fix issue #42: Closes no. 7 by mona",
 		"`$(id)` \"q\"":               "Fix issue #42: `$(id)` \"q\"",
 	} {
-		if got := CommitMessage(42, title, "r_1"); got != want+"\n\nDayclaude-Run: r_1\n" {
+		if got := CommitMessage(42, title, "r_1", true); got != want+"\n\nDayclaude-Run: r_1\n" {
 			t.Errorf("%q: %q", title, got)
 		}
 	}
-	if got := CommitMessage(1<<31-1, strings.Repeat("é", 1000), "r_1"); len(got) > 160 {
+	if got := CommitMessage(1<<31-1, strings.Repeat("é", 1000), "r_1", true); len(got) > 160 {
 		t.Errorf("%d bytes", len(got))
 	}
 }

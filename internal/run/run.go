@@ -55,9 +55,11 @@ type Options struct {
 	Timeout      time.Duration `json:"timeout"`      // of the whole run, wall clock
 	Base         string        `json:"base,omitempty"`
 	Draft        bool          `json:"draft,omitempty"`
+	NoDraft      bool          `json:"no_draft,omitempty"` // unfinished work becomes a patch file, not a draft
 	DryRun       bool          `json:"dry_run,omitempty"`
 	Keep         bool          `json:"keep,omitempty"`
 	Instructions string        `json:"instructions,omitempty"`
+	Local        string        `json:"local,omitempty"` // engine of the embedded Daytona; "" for the settings' Daytona
 }
 
 // Frozen is what the run works on, as it was when it was triggered: edits
@@ -69,6 +71,7 @@ type Frozen struct {
 	Base       string     `json:"base"`                  // branch the pull request goes to
 	BaseCommit string     `json:"base_commit"`           // commit Claude starts from: 40 hex digits
 	BranchHead string     `json:"branch_head,omitempty"` // of the thread's branch; "" while there is none
+	Unfinished bool       `json:"unfinished,omitempty"`  // what stands on the branch is a draft that broke off
 	Actor      string     `json:"actor"`                 // who asked for the run
 	Settings   []byte     `json:"settings,omitempty"`    // .github/dayclaude.yml, as it stands on the default branch
 	At         time.Time  `json:"at"`

@@ -14,6 +14,7 @@ const (
 	Connecting   State = "connecting"   // sandboxd answers, is claimed, the tunnel is open
 	Working      State = "working"      // the task runs: clone, setup, Claude, check
 	Harvesting   State = "harvesting"   // changeset and transcript come to the host
+	Merging      State = "merging"      // if the base moved and conflicts, Claude gets one more turn
 	Gating       State = "gating"       // the changeset is held against the policy
 	Committing   State = "committing"   // one commit and its branch, through GitHub's Git Data API
 	Publishing   State = "publishing"   // the pull request
@@ -32,27 +33,29 @@ const (
 
 // transitions is the whole table: what may follow each state. Reporting and
 // Settling stand for every way out, so each active state leads to Reporting;
-// which final state follows is the stored outcome's.
+// which final state follows is the stored outcome's. A run whose work broke off
+// goes by way of Harvesting, so that what there is gets published as a draft.
 var transitions = map[State][]State{
 	Queued:       {Freezing, Reporting},
-	Freezing:     {Provisioning, Reporting, NotAdmitted},
-	Provisioning: {Connecting, Reporting},
-	Connecting:   {Working, Provisioning, Reporting},
+	Freezing:     {Provisioning, Merging, Reporting, NotAdmitted}, // Merging: an earlier run's work is taken over
+	Provisioning: {Connecting, Harvesting, Reporting},
+	Connecting:   {Working, Provisioning, Harvesting, Reporting},
 	Working:      {Harvesting, Connecting, Provisioning, Parked, Reporting},
-	Harvesting:   {Gating, Connecting, Provisioning, Reporting},
+	Harvesting:   {Merging, Connecting, Provisioning, Reporting},
+	Merging:      {Gating, Connecting, Provisioning, Reporting},
 	Gating:       {Committing, Reporting},
 	Committing:   {Publishing, Reporting},
 	Publishing:   {Reporting},
 	Reporting:    {Settling},
 	Settling:     {Done, Unchanged, Failed, Limited, Refused, NotAdmitted, Cancelled},
-	Parked:       {Provisioning, Reporting},
+	Parked:       {Provisioning, Harvesting, Reporting},
 }
 
 // Active lists the states that have a step, in the order of a run that goes
 // well.
 var Active = []State{
 	Queued, Freezing, Provisioning, Connecting, Working, Harvesting,
-	Gating, Committing, Publishing, Reporting, Settling,
+	Merging, Gating, Committing, Publishing, Reporting, Settling,
 }
 
 // Final reports whether nothing follows s.

@@ -10,10 +10,17 @@ import (
 // viewerQuery matches the one query that is known: who the token's bearer is.
 var viewerQuery = regexp.MustCompile(`^(?:query(?:\s+\w+)?)?\s*\{\s*viewer\s*\{([\s,\w]+)\}\s*\}$`)
 
+// readyMutation matches the one mutation that is known.
+var readyMutation = regexp.MustCompile(`^mutation\s*\(\s*\$id\s*:\s*ID!\s*\)\s*\{\s*markPullRequestReadyForReview\s*\(\s*input\s*:\s*\{\s*pullRequestId\s*:\s*\$id\s*\}\s*\)\s*\{\s*pullRequest\s*\{\s*isDraft\s*\}\s*\}\s*\}$`)
+
 // graphQL answers what REST does not tell: the login of an App's installation,
-// for which GET /user is forbidden. Errors come with the status 200.
+// for which GET /user is forbidden, and that a draft is ready for review.
+// Errors come with the status 200.
 func graphQL(c *call) (any, error) {
-	var in struct{ Query string }
+	var in struct {
+		Query     string
+		Variables struct{ ID string }
+	}
 	switch {
 	case c.r.Method != "POST":
 		return nil, errNotFound
@@ -23,9 +30,12 @@ func graphQL(c *call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
+	if readyMutation.MatchString(strings.TrimSpace(in.Query)) {
+		return c.ready(in.Variables.ID)
+	}
 	query := viewerQuery.FindStringSubmatch(strings.TrimSpace(in.Query))
 	if query == nil {
-		return graphQLError("the embedded GitHub knows only the query { viewer { … } }")
+		return graphQLError("the embedded GitHub knows only the query { viewer { … } } and the mutation markPullRequestReadyForReview")
 	}
 	c.s.mu.Lock()
 	u := c.s.user(c.token.Login)
@@ -40,6 +50,25 @@ func graphQL(c *call) (any, error) {
 		viewer[field] = value
 	}
 	return graphQLAnswer(object{"data": object{"viewer": viewer}})
+}
+
+// ready makes a draft an ordinary pull request.
+func (c *call) ready(node string) (any, error) {
+	c.s.mu.Lock()
+	defer c.s.mu.Unlock()
+	for _, r := range c.s.repos {
+		for _, i := range r.issues {
+			if i.pull == nil || nodeID("PullRequest", i.id) != node {
+				continue
+			}
+			if !c.token.grants(r, true, "pull_requests") || c.token.role(r) < roleWrite {
+				return graphQLError("Resource not accessible by personal access token")
+			}
+			i.pull.draft, i.updated = false, c.s.now()
+			return graphQLAnswer(object{"data": object{"markPullRequestReadyForReview": object{"pullRequest": object{"isDraft": false}}}})
+		}
+	}
+	return graphQLError(fmt.Sprintf("Could not resolve to a node with the global id of '%s'", node))
 }
 
 func graphQLError(message string) (any, error) {
