@@ -15,6 +15,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/hub"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/client"
 	"github.com/dayclaude/dayclaude/internal/store"
@@ -78,6 +79,7 @@ const stepTime = 10 * time.Minute
 // drive takes the run from the state it is in to a final one (or to Parked).
 // It returns the run's problem. ctx ends the work, not the way out.
 func (d *drive) drive(ctx context.Context) error {
+	ctx = notice.With(ctx, func(text string) { d.say(run.Notice, "%s", text) })
 	// Held ends when the lease is lost, and work also when the run is to stop.
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
 	work, stop := context.WithCancelCause(held)

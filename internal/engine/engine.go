@@ -17,6 +17,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/hub"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/store"
@@ -85,6 +86,11 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 	if err := broker.CheckPrice(req.Options.Model, req.Options.MaxCostUSD); err != nil {
 		return nil, err
 	}
+	ctx = notice.With(ctx, func(text string) {
+		if req.Observe != nil {
+			req.Observe(run.Entry{Time: e.Now(), Kind: run.Notice, Text: e.Redactor.Redact(text)})
+		}
+	})
 	repo, err := e.Hub.Repository(ctx, req.Ref.Owner, req.Ref.Repo)
 	if err != nil {
 		return nil, err
