@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -13,29 +14,30 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	api := func(pattern string, kind rateKind, h handler) {
+	api := func(pattern string, kind rateKind, h handler, permissions ...string) {
 		method, path, _ := strings.Cut(pattern, " ")
-		mux.Handle(method+" /api"+path, s.authorised(kind, h, s.writeAPIError))
+		mux.Handle(method+" /api"+path, s.authorised(kind, s.permitted(h, permissions), s.writeAPIError))
 	}
 	mux.HandleFunc("GET /api/config", s.getConfig)
 	api("GET /api-keys/current", rateGeneral, s.getCurrentKey)
 	api("GET /snapshots", rateGeneral, s.listSnapshots)
 	api("GET /snapshots/{id}", rateGeneral, s.getSnapshot)
+	api("POST /snapshots/{id}/activate", rateGeneral, s.activateSnapshot, writeSnapshots)
 
-	api("POST /sandbox", rateCreate, s.createSandbox)
+	api("POST /sandbox", rateCreate, s.createSandbox, writeSandboxes)
 	api("GET /sandbox", rateGeneral, s.listSandboxes)
 	api("GET /sandbox/{id}", rateGeneral, s.getSandbox)
-	api("DELETE /sandbox/{id}", rateLifecycle, s.deleteSandbox)
-	api("POST /sandbox/{id}/start", rateLifecycle, s.startSandbox)
-	api("POST /sandbox/{id}/stop", rateLifecycle, s.stopSandbox)
-	api("POST /sandbox/{id}/archive", rateLifecycle, s.archiveSandbox)
-	api("POST /sandbox/{id}/recover", rateLifecycle, s.recoverSandbox)
-	api("PUT /sandbox/{id}/labels", rateGeneral, s.putLabels)
-	api("POST /sandbox/{id}/autostop/{minutes}", rateGeneral, s.setAutoStop)
-	api("POST /sandbox/{id}/autoarchive/{minutes}", rateGeneral, s.setAutoArchive)
-	api("POST /sandbox/{id}/autodelete/{minutes}", rateGeneral, s.setAutoDelete)
-	api("POST /sandbox/{id}/network-settings", rateGeneral, s.setNetwork)
-	api("POST /sandbox/{id}/public/{public}", rateGeneral, s.setPublic)
+	api("DELETE /sandbox/{id}", rateLifecycle, s.deleteSandbox, deleteSandboxes)
+	api("POST /sandbox/{id}/start", rateLifecycle, s.startSandbox, writeSandboxes)
+	api("POST /sandbox/{id}/stop", rateLifecycle, s.stopSandbox, writeSandboxes)
+	api("POST /sandbox/{id}/archive", rateLifecycle, s.archiveSandbox, writeSandboxes)
+	api("POST /sandbox/{id}/recover", rateLifecycle, s.recoverSandbox, writeSandboxes)
+	api("PUT /sandbox/{id}/labels", rateGeneral, s.putLabels, writeSandboxes)
+	api("POST /sandbox/{id}/autostop/{minutes}", rateGeneral, s.setAutoStop, writeSandboxes)
+	api("POST /sandbox/{id}/autoarchive/{minutes}", rateGeneral, s.setAutoArchive, writeSandboxes)
+	api("POST /sandbox/{id}/autodelete/{minutes}", rateGeneral, s.setAutoDelete, writeSandboxes)
+	api("POST /sandbox/{id}/network-settings", rateGeneral, s.setNetwork, writeSandboxes)
+	api("POST /sandbox/{id}/public/{public}", rateGeneral, s.setPublic, writeSandboxes)
 	api("POST /sandbox/{id}/last-activity", rateGeneral, s.touch)
 	api("GET /sandbox/{id}/toolbox-proxy-url", rateGeneral, s.getToolboxURL)
 	api("GET /sandbox/{id}/ports/{port}/preview-url", rateGeneral, s.getPreviewURL)
@@ -45,6 +47,28 @@ func (s *Server) routes() http.Handler {
 		s.writeAPIError(w, r, problemf(http.StatusNotFound, "Cannot %s %s", r.Method, r.URL.Path))
 	})
 	return mux
+}
+
+// Permissions of API keys that something here asks for.
+const (
+	writeSandboxes  = "write:sandboxes"
+	deleteSandboxes = "delete:sandboxes"
+	writeSnapshots  = "write:snapshots"
+)
+
+// permitted refuses a key that lacks a permission.
+func (s *Server) permitted(h handler, permissions []string) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		s.mu.Lock()
+		has := s.opts.Permissions
+		s.mu.Unlock()
+		for _, p := range permissions {
+			if !slices.Contains(has, p) {
+				return problemf(http.StatusForbidden, "Access denied")
+			}
+		}
+		return h(w, r)
+	}
 }
 
 // authorised lets requests with the API key through to h, counted against
@@ -91,7 +115,7 @@ func (s *Server) getConfig(w http.ResponseWriter, _ *http.Request) {
 		"announcements":          map[string]any{},
 		"proxyTemplateUrl":       "http://127.0.0.1:{{PORT}}",
 		"proxyToolboxUrl":        s.toolboxURL(),
-		"defaultSnapshot":        s.opts.Snapshots[0].Name,
+		"defaultSnapshot":        s.snapshots[0].Name,
 		"dashboardUrl":           s.origin(),
 		"maxAutoArchiveInterval": maxAutoArchive,
 		"maintananceMode":        false, // sic
@@ -103,11 +127,14 @@ func (s *Server) getConfig(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) getCurrentKey(w http.ResponseWriter, _ *http.Request) error {
+	s.mu.Lock()
+	permissions := s.opts.Permissions
+	s.mu.Unlock()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"name":        "embedded",
 		"value":       "dtn_********",
 		"createdAt":   s.started.UTC(),
-		"permissions": []string{"write:sandboxes", "delete:sandboxes"},
+		"permissions": permissions,
 		"lastUsedAt":  s.now().UTC(),
 		"expiresAt":   nil,
 		"userId":      "embedded",

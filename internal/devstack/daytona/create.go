@@ -2,8 +2,8 @@ package daytona
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"net/http"
 	"net/netip"
@@ -44,29 +44,10 @@ func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
 	if err := readJSON(w, r, &request); err != nil {
 		return err
 	}
-	snapshot, err := s.check(&request)
+	answer, done, err := s.place(&request)
 	if err != nil {
 		return err
 	}
-	b, spec := s.newSandbox(&request, snapshot)
-
-	s.mu.Lock()
-	if _, err := s.find(b.Name); err == nil {
-		s.mu.Unlock()
-		return problemf(http.StatusConflict, "Sandbox with name %s already exists", b.Name)
-	}
-	if err := s.admit(b); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	if spec.Record, err = json.Marshal(b.record); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	s.sandboxes[b.ID] = b
-	answer := s.view(b)
-	done := s.start(b, stateCreating, spec)
-	s.mu.Unlock()
 
 	wait := time.NewTimer(startWait)
 	defer wait.Stop()
@@ -82,16 +63,49 @@ func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// check refuses what Daytona refuses, and what this server does not have.
-func (s *Server) check(request *createRequest) (Snapshot, error) {
+// place holds the request against everything that Daytona does, in its order,
+// and begins to make the sandbox.
+func (s *Server) place(request *createRequest) (answer details, done <-chan error, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, err := s.check(request)
+	if err != nil {
+		return details{}, nil, err
+	}
+	b, spec := s.newSandbox(request, p.Snapshot)
+	if err := s.admit(b); err != nil {
+		return details{}, nil, err
+	}
+	if s.full {
+		return details{}, nil, problemf(http.StatusBadRequest, "No available runners")
+	}
+	if _, err := s.find(b.Name); err == nil {
+		return details{}, nil, problemf(http.StatusConflict, "Sandbox with name %s already exists", b.Name)
+	}
+	if spec.Record, err = json.Marshal(b.record); err != nil {
+		return details{}, nil, err
+	}
+	s.sandboxes[b.ID] = b
+	answer = s.view(b)
+	return answer, s.start(b, stateCreating, func(ctx context.Context) error {
+		if err := s.pull(ctx, b, p); err != nil {
+			return err
+		}
+		return s.opts.Engine.Create(ctx, *spec)
+	}), nil
+}
+
+// check refuses what Daytona refuses, and what this server does not have. The
+// caller holds s.mu.
+func (s *Server) check(request *createRequest) (*snapshot, error) {
 	if len(request.BuildInfo) > 0 && string(request.BuildInfo) != "null" {
-		return Snapshot{}, problemf(http.StatusBadRequest, "The embedded Daytona does not build Dockerfiles: name a snapshot")
+		return nil, problemf(http.StatusBadRequest, "The embedded Daytona does not build Dockerfiles: name a snapshot")
 	}
 	if len(request.Volumes) > 0 {
-		return Snapshot{}, problemf(http.StatusBadRequest, "The embedded Daytona has no volumes")
+		return nil, problemf(http.StatusBadRequest, "The embedded Daytona has no volumes")
 	}
 	if request.CPU != nil || request.GPU != nil || request.Memory != nil || request.Disk != nil {
-		return Snapshot{}, problemf(http.StatusBadRequest, "Cannot specify Sandbox resources when using a snapshot")
+		return nil, problemf(http.StatusBadRequest, "Cannot specify Sandbox resources when using a snapshot")
 	}
 	for _, interval := range []struct {
 		name  string
@@ -103,20 +117,23 @@ func (s *Server) check(request *createRequest) (Snapshot, error) {
 		{"autoDeleteInterval", request.AutoDeleteInterval, neverDelete},
 	} {
 		if interval.value != nil && *interval.value < interval.min {
-			return Snapshot{}, problemf(http.StatusBadRequest, "%s must not be less than %d", interval.name, interval.min)
+			return nil, problemf(http.StatusBadRequest, "%s must not be less than %d", interval.name, interval.min)
 		}
 	}
 	if err := checkNetwork(request.NetworkAllowList, request.DomainAllowList); err != nil {
-		return Snapshot{}, err
+		return nil, err
 	}
 	if request.Snapshot == "" {
-		return s.opts.Snapshots[0], nil
+		request.Snapshot = s.snapshots[0].Name
 	}
-	snapshot, ok := s.snapshot(request.Snapshot)
+	p, ok := s.snapshot(request.Snapshot)
 	if !ok {
-		return Snapshot{}, problemf(http.StatusBadRequest, "Snapshot %s not found. Did you add it through the Daytona Dashboard?", request.Snapshot)
+		return nil, problemf(http.StatusBadRequest, "Snapshot %s not found. Did you add it through the Daytona Dashboard?", request.Snapshot)
 	}
-	return snapshot, nil
+	if p.state != snapshotActive {
+		return nil, problemf(http.StatusBadRequest, "Snapshot %s is %s", request.Snapshot, p.state)
+	}
+	return p, nil
 }
 
 // checkNetwork holds the lists against Daytona's bounds: ten entries each,
@@ -204,9 +221,12 @@ func (s *Server) restrict(b *sandbox, all bool, networks, domains string) {
 	}
 }
 
-// admit holds the quota for a sandbox about to run: a 400 with words, as in
-// Daytona. The caller holds s.mu.
+// admit holds a sandbox about to run against the organization's suspension and
+// its quota: a 400 with words, as in Daytona. The caller holds s.mu.
 func (s *Server) admit(b *sandbox) error {
+	if s.suspended != "" {
+		return problemf(http.StatusForbidden, "Organization is suspended: %s", s.suspended)
+	}
 	quota := s.opts.Quota
 	cpu, memory, disk := b.CPU, b.Memory, b.Disk
 	for _, other := range s.sandboxes {
@@ -241,25 +261,4 @@ func intOr(value *int, fallback int) int {
 		return fallback
 	}
 	return *value
-}
-
-// snapshot finds a snapshot by its id or name.
-func (s *Server) snapshot(idOrName string) (Snapshot, bool) {
-	for _, snapshot := range s.opts.Snapshots {
-		if snapshot.Name == idOrName || snapshot.id() == idOrName {
-			return snapshot, true
-		}
-	}
-	return Snapshot{}, false
-}
-
-func (p Snapshot) withDefaults() Snapshot {
-	p.Image = cmp.Or(p.Image, p.Name)
-	p.CPU, p.Memory, p.Disk = cmp.Or(p.CPU, 1), cmp.Or(p.Memory, 1), cmp.Or(p.Disk, 3)
-	return p
-}
-
-// id is the same for the same name at every start of the server.
-func (p Snapshot) id() string {
-	return uuid.NewSHA1(uuid.NameSpaceOID, fmt.Append(nil, "snapshot ", p.Name)).String()
 }

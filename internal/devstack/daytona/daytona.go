@@ -44,8 +44,15 @@ type Options struct {
 	Snapshots []Snapshot // the first is the default
 	Quota     Quota
 	RateLimit RateLimit
-	Log       *slog.Logger     // default: discard
-	Now       func() time.Time // default: time.Now
+	// Permissions of the API key; default: those of sandboxes and snapshots.
+	Permissions []string
+	Delays      Delays
+	Log         *slog.Logger     // default: discard
+	Now         func() time.Time // default: time.Now
+
+	// Wrap, when set, stands before all that the server serves: the API, the
+	// toolboxes and the previews.
+	Wrap func(http.Handler) http.Handler
 
 	// RemoveOnClose makes Close delete every sandbox.
 	RemoveOnClose bool
@@ -59,6 +66,12 @@ type Snapshot struct {
 	CPU        int      // cores, default 1
 	Memory     int      // GiB, default 1
 	Disk       int      // GiB, default 3; reported, not enforced
+}
+
+// Delays is how long Daytona takes for what an engine does at once.
+type Delays struct {
+	Pull    time.Duration // of a snapshot's image, at its first use and when it is activated
+	Restore time.Duration // of an archived sandbox
 }
 
 // Quota is what all sandboxes may use together; zero means no limit. CPU and
@@ -84,6 +97,9 @@ type Server struct {
 
 	mu        sync.Mutex
 	closing   bool
+	suspended string // why the organization is; "" while it is not
+	full      bool   // no runner takes a sandbox
+	snapshots []*snapshot
 	sandboxes map[string]*sandbox // by id, destroyed ones included
 }
 
@@ -104,14 +120,20 @@ func New(opts Options) (*Server, error) {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	snapshots := make([]Snapshot, len(opts.Snapshots))
-	for i, snapshot := range opts.Snapshots {
-		snapshots[i] = snapshot.withDefaults()
+	if opts.Permissions == nil {
+		opts.Permissions = []string{writeSandboxes, deleteSandboxes, writeSnapshots, "delete:snapshots"}
 	}
-	opts.Snapshots = snapshots
+	if opts.Wrap == nil {
+		opts.Wrap = func(h http.Handler) http.Handler { return h }
+	}
+	snapshots := make([]*snapshot, len(opts.Snapshots))
+	for i, p := range opts.Snapshots {
+		snapshots[i] = &snapshot{Snapshot: p.withDefaults(), state: snapshotActive}
+	}
 	return &Server{
 		opts: opts, key: opts.Key, log: opts.Log, now: opts.Now,
 		limits:    newLimiter(opts.RateLimit),
+		snapshots: snapshots,
 		sandboxes: make(map[string]*sandbox),
 	}, nil
 }
@@ -142,7 +164,7 @@ func (s *Server) Start(ctx context.Context) error {
 
 func (s *Server) newHTTPServer(handler http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           handler,
+		Handler:           s.opts.Wrap(handler),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		BaseContext:       func(net.Listener) context.Context { return s.ctx },

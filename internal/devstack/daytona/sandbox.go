@@ -28,6 +28,8 @@ const (
 	stateDestroying state = "destroying"
 	stateDestroyed  state = "destroyed"
 	stateError      state = "error"
+
+	statePullingSnapshot state = "pulling_snapshot"
 )
 
 // summary is a sandbox as lists show it.
@@ -178,7 +180,7 @@ func (s *Server) change(b *sandbox, via, to state, work func(context.Context) er
 		b.busy = false
 		b.UpdatedAt = s.now().UTC()
 		b.LastActivityAt = b.UpdatedAt
-		b.State = to
+		b.State, b.ErrorReason = to, ""
 		switch {
 		case err != nil:
 			b.State, b.ErrorReason = stateError, err.Error()
@@ -215,11 +217,11 @@ func (s *Server) save(ctx context.Context, b *sandbox) {
 	}
 }
 
-// start runs the sandbox; create makes it first when it is set.
-func (s *Server) start(b *sandbox, via state, create *Spec) <-chan error {
+// start runs the sandbox once first, unless that is nil, is done.
+func (s *Server) start(b *sandbox, via state, first func(context.Context) error) <-chan error {
 	return s.change(b, via, stateStarted, func(ctx context.Context) error {
-		if create != nil {
-			if err := s.opts.Engine.Create(ctx, *create); err != nil {
+		if first != nil {
+			if err := first(ctx); err != nil {
 				return err
 			}
 		}

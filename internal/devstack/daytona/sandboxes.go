@@ -82,11 +82,11 @@ func (s *Server) startSandbox(w http.ResponseWriter, r *http.Request) error {
 		if err := s.admit(b); err != nil {
 			return err
 		}
-		via := stateStarting
-		if b.State == stateArchived {
-			via = stateRestoring
+		if b.State != stateArchived {
+			s.start(b, stateStarting, nil)
+			return nil
 		}
-		s.start(b, via, nil)
+		s.start(b, stateRestoring, func(ctx context.Context) error { return delay(ctx, s.opts.Delays.Restore) })
 		return nil
 	})
 }
@@ -129,7 +129,15 @@ func (s *Server) recoverSandbox(w http.ResponseWriter, r *http.Request) error {
 		if b.State != stateError {
 			return problemf(http.StatusBadRequest, "Sandbox must be in error state to recover")
 		}
-		return problemf(http.StatusBadRequest, "Sandbox is not recoverable")
+		if !b.Recoverable {
+			return problemf(http.StatusBadRequest, "Sandbox is not recoverable")
+		}
+		if err := s.admit(b); err != nil {
+			return err
+		}
+		b.Recoverable = false
+		s.start(b, stateStarting, nil)
+		return nil
 	})
 }
 
