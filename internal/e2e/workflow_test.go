@@ -34,7 +34,7 @@ func TestWorkflowTokenThatReads(t *testing.T) {
 	s := onProcess(t, e2e.Options{})
 	asWorkflow(t, s, "read")
 	ref := s.Shop(github.Issue{})
-	holds(t, "stderr", wantExit(t, s.Run("run-issue", ref), 7).Stderr, "can't write to demo/shop", "contents: write")
+	holds(t, "stderr", wantExit(t, s.Run("run-issue", ref), 4).Stderr, "lacks a permission (403 Resource not accessible by integration)", "contents: write")
 	wantExit(t, s.Run("run-issue", ref, "--dry-run"), 0)
 	s.NoPull("demo/shop", "main")
 }

@@ -5,7 +5,8 @@ import (
 	"github.com/dayclaude/dayclaude/internal/hub"
 )
 
-// admit says whether a run on the issue may begin at all.
+// admit says whether a run on the issue may begin at all. What the token may
+// do is another question.
 func admit(repo *hub.Repository, issue *hub.Issue, req Request) error {
 	refuse := func(hint, format string, args ...any) error {
 		return fault.New(fault.NotAdmitted, format, args...).WithHint("%s", hint)
@@ -24,10 +25,7 @@ func admit(repo *hub.Repository, issue *hub.Issue, req Request) error {
 		return refuse("ask for read access", "this GitHub user can't read %s", name)
 	case req.Options.DryRun:
 		return nil
-	case !repo.Push && repo.App:
-		return refuse("give the token `contents: write`, `issues: write` and `pull-requests: write`, or use --dry-run to get the patch only",
-			"this GitHub token can't write to %s", name)
-	case !repo.Push:
+	case !repo.Push && !repo.App:
 		return refuse("ask for write access, or use --dry-run to get the patch only", "this GitHub user can't push to %s", name)
 	case issue.Locked:
 		return refuse("unlock it on GitHub, or use --dry-run", "the conversation of %s#%d is locked, so nothing could be said on it", name, issue.Number)

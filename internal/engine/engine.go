@@ -99,13 +99,13 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if repo.App && !req.Options.DryRun && !repo.Archived && !repo.Empty {
-		if repo.Push, err = e.Hub.MayWrite(ctx, repo.Repository); err != nil {
-			return nil, err
-		}
-	}
 	if err := admit(repo, issue, req); err != nil {
 		return nil, err
+	}
+	if !req.Options.DryRun {
+		if err := e.Hub.MayPublish(ctx, repo); err != nil {
+			return nil, err
+		}
 	}
 	if req.New {
 		if err := e.abandon(ctx, repo, issue, req.Observe); err != nil {

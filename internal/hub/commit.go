@@ -97,16 +97,16 @@ func (c *Client) blobs(ctx context.Context, repo run.Repository, changes []chang
 	slices.SortStableFunc(entries, func(a, b *github.TreeEntry) int {
 		return cmp.Compare(min(len(a.GetSHA()), 1), min(len(b.GetSHA()), 1))
 	})
+	o := set(repo, "uploading a file to "+repo.FullName(), contentsWrite)
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(parallel)
 	for sha, content := range contents {
-		g.Go(func() error { return c.createBlob(ctx, repo, sha, content) })
+		g.Go(func() error { return c.createBlob(ctx, repo, o, sha, content) })
 	}
 	return entries, g.Wait()
 }
 
-func (c *Client) createBlob(ctx context.Context, repo run.Repository, sha string, content []byte) error {
-	o := set(repo, "uploading a file to "+repo.FullName(), contentsWrite)
+func (c *Client) createBlob(ctx context.Context, repo run.Repository, o op, sha string, content []byte) error {
 	blob, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.Blob, *github.Response, error) {
 		return gh.Git.CreateBlob(ctx, repo.Owner, repo.Name, &github.Blob{
 			Content:  github.String(base64.StdEncoding.EncodeToString(content)),
@@ -121,6 +121,11 @@ func (c *Client) createBlob(ctx context.Context, repo run.Repository, sha string
 
 func (c *Client) createTree(ctx context.Context, repo run.Repository, base string, entries []*github.TreeEntry) (string, error) {
 	o := set(repo, "making a tree in "+repo.FullName(), contentsWrite)
+	if slices.ContainsFunc(entries, func(e *github.TreeEntry) bool {
+		return strings.HasPrefix(strings.ToLower(e.GetPath()), ".github/workflows/")
+	}) {
+		o.needs = workflowsWrite
+	}
 	tree, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.Tree, *github.Response, error) {
 		return gh.Git.CreateTree(ctx, repo.Owner, repo.Name, base, entries)
 	})

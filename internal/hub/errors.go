@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -69,13 +70,13 @@ func interrupted(ctx context.Context, o op) error {
 // explain turns a failed attempt into what the user is told.
 func (c *Client) explain(o op, resp *http.Response, err error) error {
 	if resp == nil {
-		return unanswered(o, "GitHub did not answer", err)
+		return c.unanswered(o, c.name()+" did not answer", err)
 	}
 	if resp.StatusCode < 300 {
-		return unanswered(o, "GitHub's answer broke off or cannot be read", err)
+		return c.unanswered(o, "the answer of "+c.name()+" broke off or cannot be read", err)
 	}
 	e := answered(resp)
-	kind, sentence, hint := c.judge(o, e, resp.Header)
+	kind, sentence, hint := c.judge(o, e, resp)
 	f := &fault.Error{Kind: kind, Message: o.does + ": " + sentence, Hint: hint, Err: e}
 	if e.Status == http.StatusConflict && e.says("repository is empty") {
 		f.Err = errors.Join(ErrEmpty, e)
@@ -84,7 +85,7 @@ func (c *Client) explain(o op, resp *http.Response, err error) error {
 }
 
 // unanswered explains an attempt that brought no answer, or half of one.
-func unanswered(o op, what string, err error) error {
+func (c *Client) unanswered(o op, what string, err error) error {
 	var known *fault.Error
 	if errors.As(err, &known) {
 		return fmt.Errorf("%s: %w", o.does, err)
@@ -93,11 +94,30 @@ func unanswered(o op, what string, err error) error {
 		return fault.New(fault.Limit, "%s: %w", o.does, err)
 	}
 	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) || errors.Is(err, errOtherHost) {
+	if errors.As(err, &tooLarge) || errors.Is(err, errRedirect) {
 		return fault.New(fault.Failed, "%s: %w", o.does, bare(err))
 	}
-	return fault.New(fault.Unavailable, "%s: %s: %w", o.does, what, bare(err)).
-		WithHint("check the network and https://www.githubstatus.com, then run it again")
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) {
+		return fault.New(fault.Failed, "%s: %s has a certificate that this machine does not trust: %w", o.does, c.base.Host, untrusted.Err).
+			WithHint("check GITHUB_API_URL, this machine's clock and its certificates; SSL_CERT_FILE names a file of them")
+	}
+	hint := "check the network and https://www.githubstatus.com, then run it again"
+	if !c.official() {
+		hint = "check GITHUB_API_URL and the network, then run it again"
+	}
+	return fault.New(fault.Unavailable, "%s: %s: %w", o.does, what, bare(err)).WithHint("%s", hint)
+}
+
+// official reports whether the API is GitHub's own.
+func (c *Client) official() bool { return c.base.String() == DefaultAPIURL }
+
+// name is what errors call the service: with its host, unless that is known.
+func (c *Client) name() string {
+	if c.official() {
+		return "GitHub"
+	}
+	return "GitHub at " + c.base.Host
 }
 
 // bare takes off the method and URL that net/http puts around an error.
@@ -126,111 +146,4 @@ func answered(resp *http.Response) *Error {
 	}
 	e.Message = untrusted.Line(strings.Join(words, "; "), 400)
 	return e
-}
-
-// judge says what an error means to the user: its kind, the sentence after
-// "attempting this: ", and the next step.
-func (c *Client) judge(o op, e *Error, h http.Header) (kind fault.Kind, sentence, hint string) {
-	switch {
-	case e.Status < 400:
-		return fault.Conflict, "the repository or issue has moved", "run it again with its new name"
-	case e.Status == http.StatusUnauthorized && c.anon:
-		return fault.Auth, "GitHub wants a token (401)", "set GITHUB_TOKEN"
-	case e.Status == http.StatusUnauthorized:
-		return fault.Auth, fmt.Sprintf("GitHub refused the token (%s)", e),
-			"the token is wrong, expired or revoked: set GITHUB_TOKEN to a new one"
-	case e.Status == http.StatusForbidden || e.Status == http.StatusUnavailableForLegalReasons:
-		return c.judgeForbidden(o, e, h)
-	case e.Status == http.StatusNotFound:
-		return fault.NotFound, "not found, or the token has no access to it", "check the name; " + c.accessHint(o, h)
-	case e.Status == http.StatusConflict && e.says("repository is empty"):
-		return fault.Conflict, ErrEmpty.Error(), "push a first commit to it"
-	case e.Status == http.StatusConflict:
-		return fault.Conflict, fmt.Sprintf("GitHub reports a conflict (%s)", e), "run it again"
-	case e.Status == http.StatusGone && e.says("disabled"):
-		return fault.NotFound, "the repository has its issues switched off", "switch issues on in the repository's settings"
-	case e.Status == http.StatusGone:
-		return fault.NotFound, fmt.Sprintf("it was deleted (%s)", e), ""
-	case e.Status == http.StatusUnprocessableEntity:
-		return judgeInvalid(e)
-	case e.Status >= 500 || e.Status == http.StatusRequestTimeout:
-		sentence = fmt.Sprintf("GitHub is in trouble (%s)", e)
-		if e.RequestID != "" {
-			sentence = fmt.Sprintf("GitHub is in trouble (%s, request %s)", e, e.RequestID)
-		}
-		return fault.Unavailable, sentence, "see https://www.githubstatus.com, then run it again"
-	}
-	return fault.Failed, fmt.Sprintf("GitHub answered %s", e), ""
-}
-
-func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind, sentence, hint string) {
-	if sso := h.Get("X-GitHub-SSO"); sso != "" {
-		hint = "authorise the token for the organisation's single sign-on in your token settings"
-		if _, link, ok := strings.Cut(sso, "url="); ok && strings.HasPrefix(link, "https://") {
-			hint = "authorise the token for the organisation at " + untrusted.Line(link, 400)
-		}
-		return fault.Auth, "the organisation's single sign-on does not know the token", hint
-	}
-	switch {
-	case e.says("archived"):
-		return fault.NotAdmitted, "the repository is archived and takes no changes", "unarchive it in the repository's settings"
-	case e.says("is locked"):
-		return fault.NotAdmitted, "the issue is locked", "unlock it, or give the token's user write access"
-	case e.says("not permitted to create or approve pull requests"):
-		return fault.Auth, "the repository does not let GitHub Actions open pull requests",
-			"allow it in the repository's settings (Actions, General, Workflow permissions), or use a token other than the workflow's"
-	case e.says("blocked", "suspended") || e.Status != http.StatusForbidden:
-		return fault.NotAdmitted, fmt.Sprintf("GitHub refuses it (%s)", e), ""
-	}
-	return fault.Auth, fmt.Sprintf("the token lacks a permission (%s)", e), c.accessHint(o, h)
-}
-
-// accessHint names the permission a call wants: as GitHub says it in headers,
-// else as we know it.
-// https://docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api
-func (c *Client) accessHint(o op, h http.Header) string {
-	if c.anon {
-		return "set GITHUB_TOKEN: private repositories and all changes need a token"
-	}
-	where := ""
-	if o.repo != "" {
-		where = " on " + o.repo
-	}
-	if scopes, classic := h["X-Oauth-Scopes"]; classic {
-		has := untrusted.Line(strings.Join(scopes, ", "), 200)
-		if has == "" {
-			has = "none"
-		}
-		return fmt.Sprintf("the token (classic, scopes: %s) needs the scope `repo`, and its user access%s", has, where)
-	}
-	needs := o.needs
-	if wants := h.Get("X-Accepted-GitHub-Permissions"); wants != "" {
-		needs = permissions(wants)
-	}
-	return fmt.Sprintf("give the token the permission `%s`%s", needs, where)
-}
-
-// permissions makes "pull_requests=write,contents=read; issues=write" readable:
-// all of a comma's, any of a semicolon's.
-func permissions(header string) string {
-	s := untrusted.Line(header, 200)
-	return strings.NewReplacer("=", ": ", ",", ", ", "; ", "` or `", "_", " ").Replace(s)
-}
-
-func judgeInvalid(e *Error) (kind fault.Kind, sentence, hint string) {
-	switch {
-	case e.says("already exists"):
-		return fault.Conflict, fmt.Sprintf("GitHub has it already (%s)", e), "run it again"
-	case e.says("not a fast forward", "reference does not exist", "reference update failed"):
-		return fault.Conflict, fmt.Sprintf("the branch changed meanwhile (%s)", e), "run it again"
-	case e.says("rule violation", "protected branch", "push declined"):
-		return fault.NotAdmitted, fmt.Sprintf("a rule of the repository refuses it (%s)", e),
-			"let the rulesets and branch protection take branches named dayclaude/*"
-	}
-	return fault.Failed, fmt.Sprintf("GitHub refuses it as invalid (%s)", e), ""
-}
-
-// incomplete is a successful answer that lacks what it must hold.
-func incomplete(does string) error {
-	return fault.New(fault.Unavailable, "%s: GitHub's answer is incomplete", does)
 }

@@ -3,12 +3,17 @@ package hub
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
+	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
 // cutBody promises more than it sends.
@@ -56,7 +61,7 @@ func TestFaults(t *testing.T) {
 				case "cancel":
 					h = func(w http.ResponseWriter, r *http.Request) { cancel(); f.h(w, r) }
 				case "stall":
-					c.attempt, c.attempts = 150*time.Millisecond, 2
+					c.attempt, c.outage = 150*time.Millisecond, 100*time.Millisecond
 				}
 				s.on(m.line, h)
 				err := m.call(ctx, c)
@@ -68,8 +73,8 @@ func TestFaults(t *testing.T) {
 					}
 				case err == nil:
 					t.Fatalf("got success, want %s", f.want)
-				case fault.KindOf(err) != f.want:
-					t.Fatalf("got %s (%v), want %s", fault.KindOf(err), err, f.want)
+				case special && fault.KindOf(err) != want, !special && fault.KindOf(err) != f.want:
+					t.Fatalf("got %s (%v), want %s%s", fault.KindOf(err), err, f.want, want)
 				case strings.Contains(err.Error()+fault.HintOf(err), canary):
 					t.Fatalf("the token shows in %v", err)
 				}
@@ -149,10 +154,25 @@ func TestWhatUsersAreTold(t *testing.T) {
 		{name: "archived", h: answer(403, nil, `{"message":"Repository was archived so is read-only."}`), kind: fault.NotAdmitted, sentence: "archived"},
 		{name: "locked", h: answer(403, nil, `{"message":"Unable to create comment because issue is locked."}`), kind: fault.NotAdmitted, sentence: "locked"},
 		{name: "legal", h: answer(451, nil, `{"message":"Repository access blocked"}`), kind: fault.NotAdmitted, sentence: "451"},
-		{name: "issues off", h: answer(410, nil, `{"message":"Issues has been disabled in this repository."}`), kind: fault.NotFound, sentence: "switched off"},
+		{name: "issues off", h: answer(410, nil, `{"message":"Issues has been disabled in this repository."}`), kind: fault.NotAdmitted, sentence: "switched off"},
 		{name: "deleted", h: answer(410, nil, `{"message":"This issue was deleted"}`), kind: fault.NotFound, sentence: "deleted"},
 		{name: "empty", h: answer(409, nil, `{"message":"Git Repository is empty."}`), kind: fault.Conflict, sentence: "empty", hint: "first commit"},
-		{name: "rule", h: answer(422, nil, `{"message":"Repository rule violations found\n\nChanges must be made through a pull request."}`), kind: fault.NotAdmitted, sentence: "a rule", hint: "dayclaude/*"},
+		{name: "rule", h: answer(422, nil, `{"message":"Repository rule violations found\n\nCannot create ref due to creations being restricted.\n\n"}`), kind: fault.Refused,
+			sentence: "a rule of the repository refuses it (422 Repository rule violations found Cannot create ref", hint: "dayclaude/*"},
+		{name: "rule, as a conflict", h: answer(409, nil, `{"message":"Repository rule violations found\n\nChanges must be made through a pull request."}`), kind: fault.Refused, sentence: "a rule"},
+		{name: "signatures", h: answer(422, nil, `{"message":"Repository rule violations found\n\nCommits must have verified signatures."}`), kind: fault.Refused,
+			sentence: "signed commits only", hint: "GitHub App"},
+		{name: "no reason", h: answer(422, nil, `{"message":"Reference update failed"}`), kind: fault.Conflict, sentence: "does not take the branch", hint: "a branch whose name begins"},
+		{name: "base gone", h: answer(422, nil, `{"message":"Validation Failed","errors":[{"resource":"PullRequest","field":"base","code":"invalid"}]}`), kind: fault.Conflict,
+			sentence: "the base branch is gone (422 Validation Failed; base of PullRequest: invalid)", hint: "--base"},
+		{name: "head gone", h: answer(422, nil, `{"message":"Validation Failed","errors":[{"resource":"PullRequest","field":"head","code":"invalid"}]}`), kind: fault.Conflict, sentence: "was deleted meanwhile"},
+		{name: "merged", h: answer(422, nil, `{"message":"Validation Failed","errors":[{"resource":"PullRequest","code":"custom","message":"No commits between main and x"}]}`), kind: fault.Conflict, sentence: "holds the changes already"},
+		{name: "address", h: answer(403, nil, "{\"message\":\"Although you appear to have the correct authorization credentials, the `acme` organization has an IP allow list enabled, and your IP address is not permitted to access this resource.\"}"),
+			kind: fault.Auth, sentence: "does not take calls from this address (403 Although", hint: "IP allow list"},
+		{name: "kind of token", h: answer(403, nil, "{\"message\":\"`acme` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions.\"}"),
+			kind: fault.Auth, sentence: "does not take this kind of token (403 `acme` forbids", hint: "GITHUB_TOKEN"},
+		{name: "unknown ban", h: answer(403, nil, `{"message":"At least one email address must be verified to do that."}`), kind: fault.Auth, sentence: "GitHub forbids it (403 At least", hint: "if the words do not say why"},
+		{name: "not an API", h: answer(404, nil, `<html>`), kind: fault.NotFound, sentence: "does not answer as GitHub's API does (404 Not Found)", hint: "GITHUB_API_URL"},
 		{name: "request id", h: answer(503, map[string]string{"X-GitHub-Request-Id": "AB:12"}, ``), kind: fault.Unavailable, sentence: "request AB:12"},
 		{name: "control characters", h: answer(422, nil, `{"message":"a\u001b[31mb\u202ec"}`), kind: fault.Failed, sentence: "(422 a[31mbc)"},
 		{name: "teapot", h: answer(418, nil, `{"message":"short and stout"}`), kind: fault.Failed, sentence: "418 short and stout"},
@@ -195,23 +215,95 @@ func TestInterruptedByItsOwnReason(t *testing.T) {
 	}
 }
 
-func TestNoConnection(t *testing.T) {
-	t.Parallel()
-	s, c := setup(t)
+// refuseConnections makes every connection fail, as of a host without a server.
+func refuseConnections(c *Client) {
 	c.http.Transport.(*transport).next = roundTripper(func(*http.Request) (*http.Response, error) {
 		return nil, errors.New("connection refused")
 	})
+}
+
+func TestNoConnection(t *testing.T) {
+	t.Parallel()
+	s, c := setup(t)
+	refuseConnections(c)
+	began := s.now()
 	_, err := c.Viewer(t.Context())
-	if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "did not answer: connection refused") {
+	host := strings.TrimPrefix(s.url, "http://")
+	if fault.KindOf(err) != fault.Unavailable || !strings.Contains(err.Error(), "GitHub at "+host+" did not answer: connection refused (tried for 2m") {
 		t.Fatalf("got %v", err)
 	}
-	if len(s.slept) != c.attempts-1 {
-		t.Errorf("waited %d times, want %d", len(s.slept), c.attempts-1)
+	if !strings.Contains(fault.HintOf(err), "GITHUB_API_URL") {
+		t.Errorf("hint %q", fault.HintOf(err))
 	}
-	for i := 1; i < len(s.slept); i++ {
-		if s.slept[i] < c.backoff<<i/2 {
-			t.Errorf("wait %d is %v: does not grow", i, s.slept[i])
+	if lasted := s.now().Sub(began); lasted < 150*time.Second || lasted > 170*time.Second {
+		t.Errorf("gave up after %s", lasted)
+	}
+	for i, d := range s.slept {
+		if least := min(c.backoff<<min(i, 16), c.longest) / 2; d < least || d > c.longest {
+			t.Errorf("wait %d is %v, want at least %v: it does not grow", i, d, least)
 		}
+	}
+}
+
+// TestOutage is a GitHub that is down for two minutes, on each request of each
+// method: the user hears of it, and nothing fails.
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	for _, m := range methods() {
+		t.Run(m.name, func(t *testing.T) {
+			t.Parallel()
+			s, c := setup(t)
+			if m.setup != nil {
+				m.setup(s)
+			}
+			s.mu.Lock()
+			well := s.answers[m.line]
+			s.mu.Unlock()
+			down := s.now().Add(2 * time.Minute)
+			s.on(m.line, func(w http.ResponseWriter, r *http.Request) {
+				if s.now().Before(down) {
+					answer(502, nil, `<html>`)(w, r)
+					return
+				}
+				well(w, r)
+			})
+			var told []string
+			ctx := notice.With(t.Context(), func(text string) { told = append(told, text) })
+			if err := m.call(ctx, c); err != nil {
+				t.Fatal(err)
+			}
+			if len(told) != 2 || !strings.Contains(told[0], "is in trouble (502 Bad Gateway); trying again for 2m30s") || !strings.Contains(told[1], "answers again, after 2m") {
+				t.Errorf("told %q", told)
+			}
+		})
+	}
+}
+
+// TestHiccup is not worth a word.
+func TestHiccup(t *testing.T) {
+	t.Parallel()
+	s, c := setup(t)
+	s.on("GET /user", inTurn(answer(502, nil, ``), answer(200, nil, `{"login":"robin"}`)))
+	ctx := notice.With(t.Context(), func(text string) { t.Errorf("told %q", text) })
+	if _, err := c.Viewer(ctx); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestUntrustedCertificate fails at once: waiting would not mend it.
+func TestUntrustedCertificate(t *testing.T) {
+	t.Parallel()
+	srv := httptest.NewUnstartedServer(answer(200, nil, `{"login":"robin"}`))
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
+	t.Cleanup(srv.Close)
+	c, err := New(Config{APIURL: srv.URL, Token: secret.New(canary)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Viewer(t.Context())
+	if fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "a certificate that this machine does not trust") || !strings.Contains(fault.HintOf(err), "clock") {
+		t.Fatalf("got %v", err)
 	}
 }
 

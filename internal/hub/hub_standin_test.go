@@ -376,8 +376,8 @@ func TestStandInApp(t *testing.T) {
 	c := as("write")
 	r, err := c.Repository(ctx, "acme", "shop")
 	must(t, err)
-	if may, err := c.MayWrite(ctx, r.Repository); err != nil || !may || !r.App || !r.Pull {
-		t.Errorf("an App that may write: %v, %v, %+v", may, err, r)
+	if err := c.MayPublish(ctx, r); err != nil || !r.App || !r.Pull {
+		t.Errorf("an App that may write: %v, %+v", err, r)
 	}
 	if login, err := c.Viewer(ctx); err != nil || login != WorkflowBot {
 		t.Errorf("viewer is %q, %v", login, err)
@@ -391,8 +391,8 @@ func TestStandInApp(t *testing.T) {
 	c = as("read")
 	r, err = c.Repository(ctx, "acme", "shop")
 	must(t, err)
-	if may, err := c.MayWrite(ctx, r.Repository); err != nil || may || !r.App || !r.Pull {
-		t.Errorf("an App that may read: %v, %v, %+v", may, err, r)
+	if err := c.MayPublish(ctx, r); fault.KindOf(err) != fault.Auth || !r.App || !r.Pull {
+		t.Errorf("an App that may read: %v, %+v", err, r)
 	}
 	if r, err := s.as(t, github.Token{Login: "rita", Scopes: []string{"repo"}}).Repository(ctx, "acme", "shop"); err != nil || r.App || r.Push || !r.Pull {
 		t.Errorf("a user who may read: %+v, %v", r, err)
@@ -413,18 +413,51 @@ func TestStandInPermissions(t *testing.T) {
 		}{
 			{map[string]string{"issues": "write", "pull_requests": "write", "contents": "read"}, "contents: write"},
 			{map[string]string{"issues": "write", "pull_requests": "read", "contents": "write"}, "pull requests: write"},
-			{map[string]string{"issues": "read", "pull_requests": "read", "contents": "write"}, "issues: write"},
+			{map[string]string{"issues": "read", "pull_requests": "write", "contents": "write"}, "issues: write"},
 		} {
 			c := s.as(t, github.Token{Login: login, Kind: kind, Permissions: tt.permissions})
+			may := c.MayPublish(t.Context(), &Repository{Repository: repo})
 			var err error
 			if strings.HasPrefix(tt.lacks, "issues") {
 				_, _, err = c.Comment(t.Context(), repo, 42, 0, "<!-- dayclaude x -->", "x")
+				if may != nil {
+					t.Errorf("%s may publish: %v", login, may)
+				}
 			} else {
 				_, _, _, err = publish(t.Context(), c, repo, "r_1", base, "", fixes[:1])
+				if fault.KindOf(may) != fault.Auth || !strings.Contains(fault.HintOf(may), tt.lacks) {
+					t.Errorf("%s without %s: %v\nhint: %s", login, tt.lacks, may, fault.HintOf(may))
+				}
 			}
 			if fault.KindOf(err) != fault.Auth || !strings.Contains(fault.HintOf(err), tt.lacks) {
 				t.Errorf("%s without %s: %v\nhint: %s", login, tt.lacks, err, fault.HintOf(err))
 			}
+		}
+	}
+}
+
+// TestStandInScopes asks what classic tokens may write: their scopes tell.
+func TestStandInScopes(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		private bool
+		scopes  string
+		may     bool
+	}{
+		{true, "gist,repo", true}, {true, "repo", true}, {false, "repo", true},
+		{false, "public_repo", true}, {false, "gist", false}, {false, "", false},
+	} {
+		s := startStandIn(t, github.Repository{Private: tt.private, Files: shopFiles})
+		c := s.as(t, github.Token{Login: "robin", Scopes: strings.FieldsFunc(tt.scopes, func(r rune) bool { return r == ',' })})
+		r, err := c.Repository(t.Context(), "acme", "shop")
+		must(t, err)
+		before := len(s.Requests())
+		err = c.MayPublish(t.Context(), r)
+		if tt.may != (err == nil) || err != nil && (fault.KindOf(err) != fault.Auth || !strings.Contains(fault.HintOf(err), "needs the scope `repo`")) {
+			t.Errorf("scopes %q, private %t: %v\nhint: %s", tt.scopes, tt.private, err, fault.HintOf(err))
+		}
+		if len(s.Requests()) != before {
+			t.Errorf("scopes %q: GitHub was asked", tt.scopes)
 		}
 	}
 }
@@ -459,7 +492,7 @@ func TestStandInRefusals(t *testing.T) {
 		{"issues off", github.Repository{NoIssues: true}, robin(), func(ctx context.Context, c *Client, r run.Repository) error {
 			_, err := c.Issue(ctx, r, 42)
 			return err
-		}, fault.NotFound, "settings"},
+		}, fault.NotAdmitted, "settings"},
 		{"empty", github.Repository{}, robin(), head, fault.Conflict, "first commit"},
 	}
 	for _, tt := range tests {

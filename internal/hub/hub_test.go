@@ -243,6 +243,9 @@ func methods() []method {
 		_, _, err := c.File(ctx, shop, "main", "README.md")
 		return err
 	}
+	may := func(ctx context.Context, c *Client) error {
+		return c.MayPublish(ctx, &Repository{Repository: shop})
+	}
 	return []method{
 		{name: "Repository", line: "GET " + at, call: repository},
 		{name: "Repository/empty", line: "GET " + at + "/git/ref/heads/main", call: repository, want: map[string]fault.Kind{"404": ""},
@@ -251,9 +254,8 @@ func methods() []method {
 			}},
 		{name: "Viewer", line: "GET /user", call: func(ctx context.Context, c *Client) error { _, err := c.Viewer(ctx); return err }},
 		{name: "Viewer/bot", line: "POST /graphql", setup: forbidUser, call: func(ctx context.Context, c *Client) error { _, err := c.Viewer(ctx); return err }},
-		{name: "MayWrite", line: "POST " + at + "/git/blobs", want: map[string]fault.Kind{"403": "", "404": ""},
-			setup: func(s *script) { s.says("POST "+at+"/git/blobs", 201, `{"sha":"%s"}`, blobSHA(nil)) },
-			call:  func(ctx context.Context, c *Client) error { _, err := c.MayWrite(ctx, shop); return err }},
+		{name: "MayPublish/blob", line: "POST " + at + "/git/blobs", setup: mayPublish, call: may, want: map[string]fault.Kind{"404": fault.Auth}},
+		{name: "MayPublish/pull", line: "POST " + at + "/pulls", setup: mayPublish, call: may, want: map[string]fault.Kind{"404": fault.Auth, "422": ""}},
 		{name: "Head", line: "GET " + at + "/git/ref/heads/main", call: func(ctx context.Context, c *Client) error { _, err := c.Head(ctx, shop, "main"); return err }},
 		{name: "Issue", line: "GET " + at + "/issues/42", call: issue},
 		{name: "Issue/comments", line: "GET " + at + "/issues/42/comments", call: issue},
@@ -290,6 +292,12 @@ func methods() []method {
 		{name: "Comment/look", line: "GET " + at + "/issues/42/comments", call: comment(0)},
 		{name: "Comment/create", line: "POST " + at + "/issues/42/comments", call: comment(0), once: true},
 	}
+}
+
+// mayPublish answers as GitHub does to a token that may.
+func mayPublish(s *script) {
+	s.says("POST "+at+"/git/blobs", 201, `{"sha":"%s"}`, blobSHA(nil))
+	s.says("POST "+at+"/pulls", 422, `{"message":"Validation Failed","errors":[{"resource":"PullRequest","code":"custom","message":"No commits between main and main"}]}`)
 }
 
 // forbidUser answers as GitHub does to an App's installation token.

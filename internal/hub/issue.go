@@ -43,11 +43,8 @@ func (c *Client) Issue(ctx context.Context, repo run.Repository, number int) (*I
 	if err != nil {
 		return nil, err
 	}
-	// The redirect of a transferred issue leads to another repository's.
-	home := strings.ToLower("/repos/" + repo.FullName())
-	if i.GetNumber() != number || i.GetRepositoryURL() != "" && !strings.HasSuffix(strings.ToLower(i.GetRepositoryURL()), home) {
-		return nil, fault.New(fault.NotFound, "%s: it was transferred", o.does).
-			WithHint("it is now %s", untrusted.Line(i.GetHTMLURL(), 400))
+	if err := transferred(o, repo, number, i); err != nil {
+		return nil, err
 	}
 	issue := &Issue{
 		Issue: run.Issue{
@@ -84,6 +81,21 @@ func (c *Client) Issue(ctx context.Context, repo run.Repository, number int) (*I
 	issue.Comments = freeze(kept)
 	issue.Omitted = (first-1)*commentsPerPage + len(kept) - len(issue.Comments)
 	return issue, nil
+}
+
+// transferred tells where an issue is now that was asked for and redirected to
+// another repository's.
+func transferred(o op, repo run.Repository, number int, i *github.Issue) error {
+	_, now, _ := strings.Cut(i.GetRepositoryURL(), "/repos/")
+	if i.GetNumber() == number && (now == "" || strings.EqualFold(now, repo.FullName())) {
+		return nil
+	}
+	owner, name, _ := strings.Cut(now, "/")
+	if !validName(owner) || !validName(name) || i.GetNumber() <= 0 {
+		return incomplete(o.does)
+	}
+	return fault.New(fault.NotFound, "%s: it was transferred and is now %s#%d", o.does, now, i.GetNumber()).
+		WithHint("`dayclaude run-issue %s#%d`", now, i.GetNumber())
 }
 
 // freeze keeps the latest comments that fit the bounds, oldest first.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 )
 
 // RateLimit is the cause of a fault.Quota: GitHub answers no call of this
@@ -44,34 +45,40 @@ func (c *Client) hold(ctx context.Context, o op, holds int) (bool, error) {
 		return false, (&fault.Error{Kind: fault.Quota, Message: o.does + ": " + limit.Error(), Err: &limit}).
 			WithHint("run it again after that; other tools that use the same token share its limit")
 	}
+	notice.Tell(ctx, limit.Error()+"; waiting for that")
 	if c.sleep(ctx, wait) != nil {
 		return false, interrupted(ctx, o)
 	}
 	return true, nil
 }
 
-// limited reports whether the answer says that a rate limit was reached, and
-// remembers until when.
+// limited reports whether the answer says that a rate limit was reached, after
+// so many waits for one, and remembers until when.
 // https://docs.github.com/en/rest/using-the-rest-api/rate-limits-for-the-rest-api
-func (c *Client) limited(resp *http.Response) bool {
+func (c *Client) limited(resp *http.Response, holds int) bool {
 	if resp == nil || resp.StatusCode != http.StatusForbidden && resp.StatusCode != http.StatusTooManyRequests {
 		return false
 	}
-	primary := resp.Header.Get("X-RateLimit-Remaining") == "0"
 	after := resp.Header.Get("Retry-After")
 	said := strings.ToLower(peek(resp))
-	if resp.StatusCode == http.StatusForbidden && !primary && after == "" &&
-		!strings.Contains(said, "secondary rate limit") && !strings.Contains(said, "abuse detection") {
+	worded := strings.Contains(said, "rate limit") || strings.Contains(said, "abuse detection")
+	if resp.StatusCode == http.StatusForbidden && after == "" && !worded {
 		return false
 	}
+	primary := resp.Header.Get("X-RateLimit-Remaining") == "0" && !strings.Contains(said, "secondary")
 	now := c.now()
-	until := now.Add(time.Minute) // what GitHub asks for when it names no time
+	until := now.Add(time.Minute << holds) // what GitHub asks for when it names no time
 	if seconds, err := strconv.Atoi(after); err == nil && seconds >= 0 {
 		until = now.Add(time.Duration(min(seconds, 86400)) * time.Second)
 	} else if reset, err := strconv.ParseInt(resp.Header.Get("X-RateLimit-Reset"), 10, 64); err == nil && primary {
-		until = time.Unix(reset, 0)
+		// By GitHub's clock, whatever this machine's shows.
+		github, err := http.ParseTime(resp.Header.Get("Date"))
+		if err != nil {
+			github = now
+		}
+		until = now.Add(time.Unix(reset, 0).Sub(github))
 	}
-	// Never at once, or a wrong clock would make calls in a tight circle.
+	// Never at once, or a limit that is not lifted would make calls in a tight circle.
 	if soonest := now.Add(time.Second); until.Before(soonest) {
 		until = soonest
 	}

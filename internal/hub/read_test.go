@@ -92,12 +92,30 @@ func TestIssue(t *testing.T) {
 
 func TestTransferredIssue(t *testing.T) {
 	t.Parallel()
-	s, c := setup(t)
-	s.on("GET "+at+"/issues/42", redirect(301, "/repositories/8/issues/3"))
-	s.says("GET /repositories/8/issues/3", 200, `{"number":3,"html_url":"https://github.com/acme/other/issues/3","repository_url":"%s/repos/acme/other"}`, s.url)
-	_, err := c.Issue(t.Context(), shop, 42)
-	if fault.KindOf(err) != fault.NotFound || !strings.Contains(fault.HintOf(err), "acme/other/issues/3") {
-		t.Fatalf("got %v, hint %q", err, fault.HintOf(err))
+	moved := `{"number":3,"repository_url":"https://api.github.com/repos/%s","html_url":"https://github.com/acme/other/issues/3"}`
+	for name, tt := range map[string]struct {
+		status         int
+		body           string
+		kind           fault.Kind
+		sentence, hint string
+	}{
+		"elsewhere":   {200, fmt.Sprintf(moved, "acme/other"), fault.NotFound, "was transferred and is now acme/other#3", "`dayclaude run-issue acme/other#3`"},
+		"renumbered":  {200, fmt.Sprintf(moved, "Acme/Shop"), fault.NotFound, "is now Acme/Shop#3", "#3`"},
+		"hidden":      {404, `{"message":"Not Found"}`, fault.NotFound, "was moved to where the token has no access", "issues: read"},
+		"odd name":    {200, fmt.Sprintf(moved, "acme/x y`z"), fault.Unavailable, "incomplete", ""},
+		"no name":     {200, fmt.Sprintf(moved, ""), fault.Unavailable, "incomplete", ""},
+		"not a whole": {200, `{}`, fault.Unavailable, "incomplete", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, c := setup(t)
+			s.on("GET "+at+"/issues/42", redirect(301, "/repositories/8/issues/3"))
+			s.says("GET /repositories/8/issues/3", tt.status, "%s", tt.body)
+			_, err := c.Issue(t.Context(), shop, 42)
+			if fault.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.sentence) || !strings.Contains(fault.HintOf(err), tt.hint) {
+				t.Fatalf("got %v, hint %q", err, fault.HintOf(err))
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
@@ -17,24 +18,27 @@ import (
 
 // The permissions that calls take, as GitHub's token settings name them.
 const (
-	metadataRead  = "metadata: read"
-	contentsRead  = "contents: read"
-	contentsWrite = "contents: write"
-	issuesRead    = "issues: read"
-	issuesWrite   = "issues: write"
-	pullsRead     = "pull requests: read"
-	pullsWrite    = "pull requests: write"
+	metadataRead   = "metadata: read"
+	contentsRead   = "contents: read"
+	contentsWrite  = "contents: write"
+	issuesRead     = "issues: read"
+	issuesWrite    = "issues: write"
+	pullsRead      = "pull requests: read"
+	pullsWrite     = "pull requests: write"
+	workflowsWrite = "workflows: write"
 )
 
 // Repository is a repository and what the token's user may do with it.
 type Repository struct {
 	run.Repository
 	Push, Pull bool // the user's role; the token itself may be narrower
-	App        bool // the token is an App installation's, which has no role: MayWrite tells instead of Push
+	App        bool // the token is an App installation's, which has no role: Push means nothing
 	Archived   bool
 	HasIssues  bool
 	Empty      bool   // no commit yet
 	WebURL     string // what clone URLs start with, as "https://github.com/"
+
+	scopes []string // of a classic token; nil for the other kinds
 }
 
 var (
@@ -51,8 +55,13 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 		return nil, fault.New(fault.Usage, "%q is not a repository's owner/name", owner+"/"+name)
 	}
 	o := read(run.Repository{Owner: owner, Name: name}, "reading repository "+owner+"/"+name, metadataRead)
+	var scopes []string
 	r, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.Repository, *github.Response, error) {
-		return gh.Repositories.Get(ctx, owner, name)
+		r, resp, err := gh.Repositories.Get(ctx, owner, name)
+		if err == nil {
+			scopes = scopesOf(resp.Header)
+		}
+		return r, resp, err
 	})
 	if err != nil {
 		return nil, err
@@ -71,6 +80,7 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 		Pull:      r.GetPermissions()["pull"],
 		Archived:  r.GetArchived(),
 		HasIssues: r.GetHasIssues(),
+		scopes:    scopes,
 	}
 	if repo.ID == 0 || !validName(repo.Owner) || !validName(repo.Name) || repo.DefaultBranch == "" {
 		return nil, incomplete(o.does)
@@ -94,6 +104,15 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 		}
 	}
 	return repo, nil
+}
+
+// scopesOf reads what a classic token may do; nil of a token of another kind.
+func scopesOf(h http.Header) []string {
+	said, classic := h["X-Oauth-Scopes"]
+	if !classic {
+		return nil
+	}
+	return strings.FieldsFunc(strings.Join(said, ","), func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // webURL is the clone URL without owner/name.git. Whoever clones sends the

@@ -3,7 +3,6 @@ package hub
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -20,8 +19,9 @@ const (
 	maxRedirects   = 5
 )
 
-// errOtherHost is a request that would have left the API's host.
-var errOtherHost = errors.New("GitHub redirected to another host")
+// errRedirect is a redirect that is not followed: it would have left the API's
+// host, or there were too many.
+var errRedirect = errors.New("GitHub redirected to another host, or without end")
 
 // transport adds the token, keeps it on the API's host and bounds answers.
 type transport struct {
@@ -62,7 +62,7 @@ func checkRedirect(req *http.Request, via []*http.Request) error {
 		return http.ErrUseLastResponse
 	}
 	if len(via) > maxRedirects {
-		return fmt.Errorf("GitHub redirected more than %d times", maxRedirects)
+		return errRedirect
 	}
 	return nil
 }
@@ -76,7 +76,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if req.URL.Scheme != t.base.Scheme || req.URL.Host != t.base.Host {
-		return fail(errOtherHost)
+		return fail(errRedirect)
 	}
 	token, err := t.token(req.Context())
 	if err != nil {

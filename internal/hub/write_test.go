@@ -356,7 +356,7 @@ func TestLookThenCreateGivesUp(t *testing.T) {
 	_, err := lookThenCreate(t.Context(), c, op{does: "x"},
 		func() (int, bool, error) { return 0, false, nil },
 		func() (int, error) { posts++; return 0, fault.New(fault.Conflict, "there already") })
-	if fault.KindOf(err) != fault.Conflict || posts != c.attempts {
+	if fault.KindOf(err) != fault.Conflict || posts != c.conflicts {
 		t.Fatalf("got %v after %d", err, posts)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
