@@ -28,6 +28,7 @@ type drive struct {
 	*Engine
 	lease   store.Lease
 	observe func(run.Entry)
+	lose    context.CancelCauseFunc // ends the drive where it stands; nil before it
 
 	mu     sync.Mutex // guards thread, run and their writes: the broker reports costs while a step works
 	thread *run.Thread
@@ -82,6 +83,7 @@ func (d *drive) drive(ctx context.Context) error {
 	ctx = notice.With(ctx, func(text string) { d.say(run.Notice, "%s", text) })
 	// Held ends when the lease is lost, and work also when the run is to stop.
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
+	d.lose = lose
 	work, stop := context.WithCancelCause(held)
 	byHand := context.AfterFunc(ctx, func() { stop(fault.New(fault.Cancelled, "stopped by hand")) })
 	defer byHand()
@@ -248,8 +250,8 @@ func (d *drive) say(kind run.EntryKind, format string, args ...any) {
 }
 
 // append stores entries together with what change does to the run, and shows
-// them. An entry that cannot be stored is shown all the same: the next
-// change of state fails loudly if the store is gone.
+// them. What cannot be stored is not announced: it ends the drive, and the run
+// can be taken up again.
 func (d *drive) append(change func(), entries ...run.Entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -267,6 +269,10 @@ func (d *drive) append(change func(), entries ...run.Entry) {
 	}
 	if err := d.Store.Append(context.Background(), d.lease, d.run, pointers...); err != nil {
 		d.Log.Warn("entries not stored", "run", d.run.ID, "error", err)
+		if d.lose != nil {
+			d.lose(err)
+		}
+		return
 	}
 	if d.observe != nil {
 		for _, e := range entries {
