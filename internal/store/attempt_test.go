@@ -104,14 +104,21 @@ func TestHolder(t *testing.T) {
 		t.Errorf("a thread that nobody drives is held: %v, %v", h, err)
 	}
 	since := c.now()
-	newRun(t, s, th)
+	l, _ := newRun(t, s, th)
 	c.add(59 * time.Second)
-	if h, err := s.Holder(t.Context(), th.ID); err != nil || h == nil || h.Owner != "a" || !h.Since.Equal(since) {
-		t.Errorf("Holder = %+v, %v; want a since %v", h, err, since)
+	if err := s.Renew(t.Context(), l, time.Minute); err != nil {
+		t.Fatal(err)
 	}
-	c.add(time.Second)
+	c.add(time.Hour)
+	want := Held{Owner: "a", Since: since, Until: since.Add(119 * time.Second)}
+	if h, err := s.Holder(t.Context(), th.ID); err != nil || h == nil || *h != want {
+		t.Errorf("Holder = %+v, %v; want %+v", h, err, want)
+	}
+	if err := s.Release(t.Context(), l); err != nil {
+		t.Fatal(err)
+	}
 	if h, err := s.Holder(t.Context(), th.ID); h != nil || err != nil {
-		t.Errorf("a lease that ran out is held: %v, %v", h, err)
+		t.Errorf("a lease that was given back is held: %v, %v", h, err)
 	}
 	if _, err := s.Holder(t.Context(), "t_none"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("the holder of no thread: %v", err)

@@ -18,6 +18,7 @@ type Lease struct {
 type Held struct {
 	Owner string
 	Since time.Time
+	Until time.Time // when the lease runs out unless it is renewed
 }
 
 func (h *Held) Error() string {
@@ -41,7 +42,7 @@ func (s *Store) Acquire(ctx context.Context, thread, owner string, ttl time.Dura
 		}
 		now := s.now().UTC()
 		if holder != "" && holder != owner && until.Time.After(now) && !dead(holder) {
-			return &Held{Owner: holder, Since: since.Time.UTC()}
+			return &Held{Owner: holder, Since: since.Time.UTC(), Until: until.Time.UTC()}
 		}
 		if err := s.supersede(ctx, tx, thread, holder, owner, dead); err != nil {
 			return err
@@ -68,15 +69,16 @@ func (s *Store) supersede(ctx context.Context, tx *sql.Tx, thread, holder, owner
 	return err
 }
 
-// Holder returns who holds the thread's lease, nil if nobody does.
+// Holder returns who holds the thread's lease, also if it has run out since;
+// nil if it was given back.
 func (s *Store) Holder(ctx context.Context, thread string) (*Held, error) {
 	return first(ctx, s, func(row scanner) (*Held, error) {
 		var h Held
 		var since, until sql.NullTime
-		if err := row.Scan(&h.Owner, &since, &until); err != nil || h.Owner == "" || !until.Time.After(s.now()) {
+		if err := row.Scan(&h.Owner, &since, &until); err != nil || h.Owner == "" {
 			return nil, err
 		}
-		h.Since = since.Time.UTC()
+		h.Since, h.Until = since.Time.UTC(), until.Time.UTC()
 		return &h, nil
 	}, `SELECT lease_owner, lease_since, lease_until FROM threads WHERE id = $1`, thread)
 }

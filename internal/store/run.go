@@ -189,6 +189,25 @@ func (s *Store) Run(ctx context.Context, id string) (Listed, error) {
 	return found[0], nil
 }
 
+// RunOf returns the newest run on an issue, by the name that its repository
+// last had here. None is ErrNotFound.
+func (s *Store) RunOf(ctx context.Context, ref run.Ref) (Listed, error) {
+	found, err := s.list(ctx, `WHERE lower(owner) = lower($1) AND lower(repo) = lower($2) AND issue = $3
+		ORDER BY generation DESC, number DESC LIMIT 1`, ref.Owner, ref.Repo, ref.Number)
+	if err == nil && len(found) == 0 {
+		err = fault.New(fault.NotFound, "no run on %s: %w", ref, ErrNotFound)
+	}
+	if err != nil {
+		return Listed{}, err
+	}
+	return found[0], nil
+}
+
+// Unfinished returns the runs that have not ended, newest first, at most limit.
+func (s *Store) Unfinished(ctx context.Context, limit int) ([]Listed, error) {
+	return s.list(ctx, `WHERE ended_at IS NULL ORDER BY runs.created_at DESC, runs.id LIMIT $1`, limit)
+}
+
 func (s *Store) list(ctx context.Context, tail string, args ...any) ([]Listed, error) {
 	return all(ctx, s, func(row scanner) (l Listed, err error) {
 		l.Run, err = scanRun(row, &l.Ref.Owner, &l.Ref.Repo, &l.Ref.Number)

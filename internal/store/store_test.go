@@ -278,3 +278,35 @@ func TestConcurrentProcessesShareIt(t *testing.T) {
 		}
 	}
 }
+
+func TestRunOfAnIssue(t *testing.T) {
+	s, c := setup(t)
+	th := newThread(t, s, 42)
+	l, old := newRun(t, s, th)
+	for _, next := range []run.State{run.Freezing, run.NotAdmitted} {
+		if err := s.Advance(t.Context(), l, old, next); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := &run.Thread{ID: run.NewID("t"), RepositoryID: 7, Generation: 2, Ref: th.Ref}
+	if err := s.CreateThread(t.Context(), again); err != nil {
+		t.Fatal(err)
+	}
+	_, first := newRun(t, s, again)
+	c.add(time.Second)
+	_, second := newRun(t, s, again)
+	c.add(time.Second)
+	newRun(t, s, newThread(t, s, 43))
+
+	got, err := s.RunOf(t.Context(), run.Ref{Owner: "Demo", Repo: "SHOP", Number: 42})
+	if err != nil || got.ID != second.ID {
+		t.Errorf("RunOf = %+v, %v; want %s", got, err, second.ID)
+	}
+	if _, err := s.RunOf(t.Context(), run.Ref{Owner: "demo", Repo: "shop", Number: 44}); !errors.Is(err, ErrNotFound) || fault.HintOf(err) == "" {
+		t.Errorf("RunOf an issue without runs: %v", err)
+	}
+	list, err := s.Unfinished(t.Context(), 9)
+	if err != nil || len(list) != 3 || list[2].ID != first.ID {
+		t.Errorf("Unfinished = %+v, %v; want all but the one that ended", list, err)
+	}
+}
