@@ -72,9 +72,12 @@ type Config struct {
 	HTTP *http.Client     // nil: one of the broker's own; redirects are never followed
 	Log  *slog.Logger     // nil: silent
 	Now  func() time.Time // nil: time.Now
-	// OnUsage is told what the run has spent so far, Config.Spent included,
-	// after each call that used tokens; never by two calls at once.
-	OnUsage func(run.Cost)
+	// OnReserve is told before each call what the run has spent so far,
+	// Config.Spent included, with what the calls under way may cost at most;
+	// its error keeps the call from being forwarded. OnUsage is told the same
+	// after each call. Neither is called by two calls at once. nil: not told.
+	OnReserve func(run.Cost) error
+	OnUsage   func(run.Cost)
 	// Bodies bounds the bytes of request bodies held at once; checking one
 	// takes about four times its size for a moment. Share one between brokers
 	// to bound the process. nil: 64 MiB of the broker's own. It must hold at
@@ -105,7 +108,10 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, upload: uploadTime, idle: idleTime,
 		repositories: make(map[string]string),
 		redactor:     secret.NewRedactor(cfg.APIKey, cfg.OAuth),
-		budget:       &budget{limit: cfg.MaxCostUSD, spent: cfg.Spent, freed: make(chan struct{}), report: cfg.OnUsage},
+		budget: &budget{
+			limit: cfg.MaxCostUSD, spent: cfg.Spent, freed: make(chan struct{}),
+			onReserve: cfg.OnReserve, onUsage: cfg.OnUsage,
+		},
 	}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"net/http"
 	"sync"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -17,13 +18,39 @@ type budget struct {
 	mu       sync.Mutex
 	spent    run.Cost
 	reserved float64
+	calls    int           // that hold reservations
 	freed    chan struct{} // closed, and replaced, when a reservation ends
 	refused  error         // the first refusal
 
-	report func(run.Cost) // may be nil
-	// reporting orders the reports; it is not mu, so that report may ask what
-	// was spent.
+	// Both may be nil. reporting orders them; it is not mu, so that they may
+	// ask what was spent.
+	onReserve func(run.Cost) error
+	onUsage   func(run.Cost)
 	reporting sync.Mutex
+}
+
+// now is what was spent and what is reserved; b.reporting is held.
+func (b *budget) now() run.Cost {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := b.spent
+	c.ReservedUSD = b.reserved
+	return c
+}
+
+// announce has a reservation stored before its call is forwarded. One that
+// can't be is given back.
+func (b *budget) announce(usd float64) error {
+	b.reporting.Lock()
+	defer b.reporting.Unlock()
+	if b.onReserve == nil {
+		return nil
+	}
+	if err := b.onReserve(b.now()); err != nil {
+		b.free(usd, 0, usage{})
+		return &refusal{http.StatusServiceUnavailable, "api_error", "dayclaude could not store what the call may cost: " + err.Error()}
+	}
+	return nil
 }
 
 // claim is the outcome of asking for an amount.
@@ -44,6 +71,7 @@ func (b *budget) claim(usd float64) (claim, float64, <-chan struct{}) {
 	switch {
 	case b.limit == 0 || usd <= left-b.reserved:
 		b.reserved += usd
+		b.calls++
 		return granted, left, nil
 	case usd <= left:
 		return busy, left, b.freed
@@ -55,8 +83,20 @@ func (b *budget) claim(usd float64) (claim, float64, <-chan struct{}) {
 func (b *budget) settle(reserved, usd float64, u usage) {
 	b.reporting.Lock()
 	defer b.reporting.Unlock()
+	b.free(reserved, usd, u)
+	if b.onUsage != nil {
+		b.onUsage(b.now())
+	}
+}
+
+// free takes a reservation back and counts what was used of it.
+func (b *budget) free(reserved, usd float64, u usage) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.reserved -= reserved
+	if b.calls--; b.calls == 0 {
+		b.reserved = 0 // whatever rounding left of it
+	}
 	b.spent.USD += usd
 	b.spent.InputTokens += u.prompt()
 	b.spent.OutputTokens += u.Output
@@ -64,11 +104,6 @@ func (b *budget) settle(reserved, usd float64, u usage) {
 	b.spent.CacheWriteTokens += u.CacheWrite
 	close(b.freed)
 	b.freed = make(chan struct{})
-	spent := b.spent
-	b.mu.Unlock()
-	if b.report != nil && u != (usage{}) {
-		b.report(spent)
-	}
 }
 
 // refuse remembers that a call did not fit, and returns the refusal.
@@ -94,7 +129,7 @@ func (b *budget) reserve(ctx context.Context, c *call, p ModelPrice, prompt int6
 		outcome, left, freed := b.claim(need)
 		switch {
 		case outcome == granted:
-			return need, nil
+			return need, b.announce(need)
 		case outcome == busy:
 			select {
 			case <-freed:

@@ -2,10 +2,12 @@ package broker
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -251,5 +253,41 @@ func TestSharedBudget(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestReservationIsToldFirst: before the upstream sees a call it is told what
+// it may cost; a call whose cost can't be stored is not forwarded.
+func TestReservationIsToldFirst(t *testing.T) {
+	t.Parallel()
+	var told []string
+	up := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
+		told = append(told, "forwarded")
+		whole(5, 10)(w, r)
+	})
+	var failure error
+	tell := func(what string, c run.Cost) {
+		told = append(told, fmt.Sprintf("%s, spent %t, reserved %t", what, c.USD > 1, c.ReservedUSD > 0))
+	}
+	b := serve(t, Config{
+		Anthropic: up.URL, MaxCostUSD: 2, Spent: run.Cost{USD: 1},
+		OnReserve: func(c run.Cost) error { tell("reserve", c); return failure },
+		OnUsage:   func(c run.Cost) { tell("usage", c) },
+	})
+	b.post(t, requestBody(``))
+	if want := []string{"reserve, spent false, reserved true", "forwarded", "usage, spent true, reserved false"}; !slices.Equal(told, want) {
+		t.Errorf("told %q, want %q", told, want)
+	}
+	told, failure = nil, errors.New("the disk is full")
+	status, _, answer := b.post(t, requestBody(``))
+	if status != http.StatusServiceUnavailable || !strings.Contains(answer, "could not store what the call may cost: the disk is full") || len(told) != 1 {
+		t.Errorf("got %d %s, told %q", status, answer, told)
+	}
+	if r, _ := b.Refusal(); r.By != ByBroker {
+		t.Errorf("refused %+v", r)
+	}
+	failure = nil
+	if status, _, _ := b.post(t, requestBody(``)); status != http.StatusOK || b.Spent().ReservedUSD != 0 || b.budget.reserved != 0 {
+		t.Errorf("then %d, %f reserved", status, b.budget.reserved)
 	}
 }

@@ -36,6 +36,9 @@ func (d *drive) openBroker() error {
 	if d.broker != nil {
 		return nil
 	}
+	if err := d.countLost(); err != nil {
+		return err
+	}
 	f, o := d.run.Frozen, d.run.Options
 	spent := d.run.Cost
 	spent.USD = spent.ModelUSD // the limit is on tokens; the sandbox counts beside them
@@ -49,20 +52,64 @@ func (d *drive) openBroker() error {
 		GitToken:     d.gitToken,
 		Repositories: append([]string{f.Repository.FullName()}, d.settings.Read...),
 		Log:          d.Log,
+		OnReserve:    d.reserve,
 		OnUsage:      d.spend,
 	})
 	d.broker = b
 	return err
 }
 
-// spend counts what the broker reports: the run's tokens so far.
+// countLost counts what a process that was killed had reserved for the model
+// calls that it never saw the end of: they may have cost as much.
+func (d *drive) countLost() error {
+	lost := d.run.Cost.ReservedUSD
+	if lost == 0 {
+		return nil
+	}
+	d.say(run.Notice, "the process before ended amid model calls; the $%.2f that they may have cost count as spent", lost)
+	return d.save(func() {
+		c := &d.run.Cost
+		c.USD, c.ModelUSD, c.ReservedUSD = c.USD+lost, c.ModelUSD+lost, 0
+	})
+}
+
+// reserve stores what a call may cost before it is forwarded. If that can't be
+// stored, the drive ends.
+func (d *drive) reserve(c run.Cost) error {
+	err := d.save(func() { d.count(c) })
+	if err != nil {
+		d.lose(err)
+	}
+	return err
+}
+
+// spend stores what a call cost, and logs it if it did cost something.
 func (d *drive) spend(c run.Cost) {
-	entry := run.Entry{Kind: run.Spent, Cost: &c}
+	before := d.cost()
+	if c.InputTokens == before.InputTokens && c.OutputTokens == before.OutputTokens {
+		d.append(func() { d.count(c) })
+		return
+	}
+	entry := run.Entry{Kind: run.Spent, Cost: &run.Cost{}}
 	d.append(func() {
-		c.ModelUSD, c.SandboxSeconds = c.USD, d.run.Cost.SandboxSeconds
-		c.USD += d.run.Cost.USD - d.run.Cost.ModelUSD
-		d.run.Cost = c
+		d.count(c)
+		*entry.Cost = d.run.Cost
+		entry.Cost.ReservedUSD = 0
 	}, entry)
+}
+
+func (d *drive) cost() run.Cost {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.run.Cost
+}
+
+// count takes over what the broker reports: the run's tokens so far, and what
+// is reserved. d.mu is held.
+func (d *drive) count(c run.Cost) {
+	c.ModelUSD, c.SandboxSeconds = c.USD, d.run.Cost.SandboxSeconds
+	c.USD += d.run.Cost.USD - d.run.Cost.ModelUSD
+	d.run.Cost = c
 }
 
 // keepTunnel serves the broker on the tunnel until ctx is done, dialling anew

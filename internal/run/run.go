@@ -175,6 +175,9 @@ type Cost struct {
 	CacheReadTokens  int64   `json:"cache_read_tokens,omitempty"`
 	CacheWriteTokens int64   `json:"cache_write_tokens,omitempty"`
 	SandboxSeconds   float64 `json:"sandbox_seconds"`
+	// ReservedUSD is what model calls under way may come to, beside USD. What a
+	// process leaves of it when it is killed counts as spent.
+	ReservedUSD float64 `json:"reserved_usd,omitempty"`
 }
 
 // Entry is one line of a run's log: what the engine did, or what the sandbox
