@@ -9,7 +9,8 @@
 // embedded one; only the base URL differs. What is safe to repeat is repeated
 // here. A call that fails returns an *Error, which says the status and wraps a
 // *fault.Error with kind and hint; when the caller's context ended, the *Error
-// wraps the context's error and its cause instead.
+// wraps the context's error and its cause instead. What a call waits for is
+// told through package notice.
 //
 // Answers are decoded leniently, because servers of several ages are in use:
 // unknown fields are ignored and missing ones stay zero. Texts in them are
@@ -32,6 +33,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -237,7 +239,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 // heard notes that Daytona answered a call.
 func (c *Client) heard(ctx context.Context) {
 	c.answered.Store(true)
-	noticesOf(ctx).answers(c.now())
+	notice.Back(ctx, service, c.now())
 }
 
 // route is the path below the base URL, as logs and errors show it.

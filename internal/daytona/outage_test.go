@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -23,7 +24,7 @@ type waits struct {
 
 // hear returns a context whose calls tell w.
 func (w *waits) hear(t *testing.T) context.Context {
-	return WithNotices(t.Context(), func(notice string) {
+	return notice.With(t.Context(), func(notice string) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.told = append(w.told, notice)
@@ -77,7 +78,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 		calls.Go(func() { look(mine) })
 	}
 	calls.Wait()
-	once := []string{"upstream connect error; trying again for 3m0s", "Daytona answers again, after "}
+	once := []string{"upstream connect error (503); trying again for 3m0s", "Daytona answers again, after "}
 	told.want(t, once...)
 	fail(5)
 	look(mine)

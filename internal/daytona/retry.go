@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dayclaude/dayclaude/internal/notice"
 )
 
 const (
@@ -20,6 +22,9 @@ const (
 	maxRetryAfter   = 2 * time.Minute // limits are counted by the minute; a longer wait is the caller's to decide
 	tellAfter       = 3               // failures in a row: a hiccup is nobody's business
 )
+
+// service is what notices call Daytona.
+const service = "Daytona"
 
 // repeat makes attempts until one succeeds, or fails in a way that another
 // would not mend, or might do what was asked a second time. A refusal for the
@@ -61,10 +66,10 @@ func (t *trouble) tell(ctx context.Context, e *Error) {
 		return
 	}
 	t.told = true
-	if n := noticesOf(ctx); e.unclear() || e.Status == http.StatusTooManyRequests {
-		n.fails(t.since, e, t.limit)
+	if e.unclear() || e.Status == http.StatusTooManyRequests {
+		notice.Away(ctx, service, t.since, e, t.limit)
 	} else {
-		n.tell(fmt.Sprintf("%s; trying again for %s", e.Message, t.limit))
+		notice.Tell(ctx, fmt.Sprintf("%v; trying again for %s", e, t.limit))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 )
 
 // SnapshotState is a snapshot's state, spelled as the API spells it. Only an
@@ -77,7 +78,7 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 			return fault.New(fault.NotFound, "the snapshot %s is being removed", clean(name)).WithHint(hintSnapshot)
 		case SnapshotInactive:
 			if !activated {
-				noticesOf(ctx).tell("the snapshot " + clean(name) + " was not used for long and is being activated")
+				notice.Tell(ctx, "the snapshot "+clean(name)+" was not used for long and is being activated")
 				activated, told = true, true
 				if err := c.activate(ctx, s); err != nil {
 					return err
@@ -87,7 +88,7 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 		}
 		if slept >= slowAfter && !told {
 			told = true
-			noticesOf(ctx).tell("the snapshot " + clean(name) + " is " + clean(string(s.State)) + "; the first time this takes minutes")
+			notice.Tell(ctx, "the snapshot "+clean(name)+" is "+clean(string(s.State))+"; the first time this takes minutes")
 		}
 		if err := c.sleep(ctx, pollSlow); err != nil {
 			return &Error{

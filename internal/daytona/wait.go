@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 )
 
 // How the official SDK polls.
@@ -74,7 +75,7 @@ func (c *Client) poll(ctx context.Context, id string, done func(*Sandbox) bool) 
 		}
 		if slept >= slowAfter && !told {
 			told = true
-			noticesOf(ctx).tell(s.slow())
+			notice.Tell(ctx, s.slow())
 		}
 		if err := c.sleep(ctx, delay); err != nil {
 			state := clean(string(s.State))

@@ -77,7 +77,10 @@ func (s *Server) Break(ctx context.Context, idOrName, reason string, recoverable
 	})
 	s.mu.Unlock()
 	select {
-	case <-done:
+	case err := <-done:
+		if b.State != stateError {
+			return err
+		}
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
