@@ -86,7 +86,7 @@ func (d *drive) task() api.Task {
 			APITimeout: modelCallTimeout,
 			MaxRetries: modelCallRetries,
 		},
-		Deadline: d.run.StartedAt.Add(o.Timeout),
+		Deadline: d.run.StartedAt.Add(o.Timeout), Sent: d.Now(),
 		Bounds: api.Bounds{
 			ChangesetBytes: maxChangesetBytes, ChangesetFiles: maxChangesetFiles,
 			SetupTimeout: setupTimeout, CheckTimeout: checkTimeout,

@@ -21,17 +21,14 @@ import (
 
 // writeChangeset writes the work tree's difference from the base commit as a
 // changeset.Set in JSON, without holding more than a file's piece in memory.
-// scratch is a directory for passing files outside the clone, in which nothing
-// is left. The notes tell what git could not add; the changeset is then
-// marked as truncated.
-func (r *repository) writeChangeset(ctx context.Context, w io.Writer, scratch string, bounds api.Bounds) (notes []string, err error) {
+// scratch is an empty directory outside the clone, in whose "objects" the
+// objects of the work tree's tree are left as far as the clone lacks them. The
+// notes tell what git could not add; the changeset is then marked as
+// truncated.
+func (r *repository) writeChangeset(ctx context.Context, w io.Writer, scratch string, bounds api.Bounds) (tree string, notes []string, err error) {
 	if r.git == "" {
-		return nil, errors.New("the sandbox's image has no git on its PATH")
+		return "", nil, errors.New("the sandbox's image has no git on its PATH")
 	}
-	if scratch, err = os.MkdirTemp(scratch, ".tree-*"); err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(scratch)
 	// A tree of our own, in an index and an object store of our own.
 	private := *r
 	private.env = append(private.env[:len(private.env):len(private.env)],
@@ -39,26 +36,26 @@ func (r *repository) writeChangeset(ctx context.Context, w io.Writer, scratch st
 		"GIT_OBJECT_DIRECTORY="+filepath.Join(scratch, "objects"),
 		"GIT_ALTERNATE_OBJECT_DIRECTORIES="+filepath.Join(r.dir, ".git", "objects"))
 	if err := os.Mkdir(filepath.Join(scratch, "objects"), 0o700); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	if _, err := private.run(ctx, "cat-file", "-e", r.spec.Commit+"^{tree}"); ctx.Err() != nil {
-		return nil, err
+		return "", nil, err
 	} else if err != nil {
-		return nil, fmt.Errorf("the clone's .git is damaged: it no longer holds the base commit %s: %w", r.spec.Commit, err)
+		return "", nil, fmt.Errorf("the clone's .git is damaged: it no longer holds the base commit %s: %w", r.spec.Commit, err)
 	}
-	tree, notes, err := private.writeTree(ctx, filepath.Join(scratch, "index"))
+	tree, notes, err = private.writeTree(ctx, filepath.Join(scratch, "index"))
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	changes, truncated, err := private.compare(ctx, tree, bounds.ChangesetFiles)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	changes, left, err := private.fit(ctx, changes, bounds.ChangesetBytes)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return notes, private.render(ctx, w, changes, truncated || left || len(notes) > 0)
+	return tree, notes, private.render(ctx, w, changes, truncated || left || len(notes) > 0)
 }
 
 // writeTree makes a tree of the work tree: what is tracked, untracked, and

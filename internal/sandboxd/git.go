@@ -35,7 +35,7 @@ var overrides = []string{
 	"-c", "core.ignoreCase=false", "-c", "core.precomposeUnicode=false",
 	"-c", "core.autocrlf=false", "-c", "core.safecrlf=false",
 	"-c", "gc.auto=0", "-c", "maintenance.auto=false", "-c", "advice.detachedHead=false",
-	"-c", "submodule.recurse=false", "-c", "diff.ignoreSubmodules=none", "-c", "init.defaultBranch=main",
+	"-c", "merge.conflictStyle=merge", "-c", "submodule.recurse=false", "-c", "diff.ignoreSubmodules=none", "-c", "init.defaultBranch=main",
 }
 
 // command is a call of git on the clone, ended with its group when ctx is.
@@ -67,7 +67,22 @@ func (r *repository) run(ctx context.Context, args ...string) (string, error) {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("git %s: %w", what, context.Cause(ctx))
 	}
-	return "", fmt.Errorf("git %s: %w: %s", what, err, tailOf(stderr.String(), 1<<10))
+	return "", fmt.Errorf("git %s: %w: %s", what, err, words(stderr.String()))
+}
+
+// words are what git said that tells most: the remote's own words, if there
+// are any, and else the end.
+func words(stderr string) string {
+	var remote []string
+	for line := range strings.Lines(stderr) {
+		if said, ok := strings.CutPrefix(line, "remote: "); ok {
+			remote = append(remote, strings.TrimSpace(said))
+		}
+	}
+	if remote != nil {
+		stderr = strings.Join(remote, " ")
+	}
+	return tailOf(stderr, 1<<10)
 }
 
 // capped keeps the first bytes of a program's output.
@@ -116,18 +131,10 @@ func (r *repository) update(ctx context.Context) error {
 			return err
 		}
 	}
-	// FETCH_HEAD would name the loopback address.
-	fetch := []string{"fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"}
-	if r.spec.Filter != "" {
-		fetch = append(fetch, "--filter="+r.spec.Filter)
-	}
-	if r.spec.Depth > 0 {
-		fetch = append(fetch, "--depth="+strconv.Itoa(r.spec.Depth))
+	if err := r.fetch(ctx, r.spec.Commit); err != nil {
+		return err
 	}
 	for _, args := range [][]string{
-		{"config", "--replace-all", "remote.origin.url", r.spec.URL},
-		{"config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"},
-		append(fetch, "origin", r.spec.Commit),
 		{"checkout", "-q", "-f", "--no-track", "-B", r.spec.Branch, r.spec.Commit},
 		{"reset", "-q", "--hard", r.spec.Commit},
 		{"clean", "-q", "-ffd"},
@@ -139,26 +146,65 @@ func (r *repository) update(ctx context.Context) error {
 	return nil
 }
 
+// fetch gets a commit, as deep as the clone is.
+func (r *repository) fetch(ctx context.Context, commit string) error {
+	// FETCH_HEAD would name the loopback address.
+	fetch := []string{"fetch", "-q", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"}
+	if r.spec.Filter != "" {
+		fetch = append(fetch, "--filter="+r.spec.Filter)
+	}
+	if r.spec.Depth > 0 {
+		fetch = append(fetch, "--depth="+strconv.Itoa(r.spec.Depth))
+	}
+	for _, args := range [][]string{
+		{"config", "--replace-all", "remote.origin.url", r.spec.URL},
+		{"config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"},
+		append(fetch, "origin", commit),
+	} {
+		if _, err := r.run(ctx, args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxMissing bounds what missing says.
+const maxMissing = 20
+
 // missing fetches what a clone alone does not hold, and says what it could
 // not get.
 func (r *repository) missing(ctx context.Context) (notes []string) {
 	if _, err := os.Lstat(filepath.Join(r.dir, ".gitmodules")); err == nil {
 		paths, err := r.run(ctx, "config", "-z", "-f", ".gitmodules", "--get-regexp", `^submodule\..*\.path$`)
 		if err != nil {
-			return []string{"submodules are missing: " + err.Error() + "\n"}
+			return []string{"submodules are missing: " + err.Error()}
 		}
 		for entry := range strings.SplitSeq(strings.TrimSuffix(paths, "\x00"), "\x00") {
 			_, path, _ := strings.Cut(entry, "\n")
 			// One by one: git checks out none if it could not clone all.
 			if _, err := r.run(ctx, "submodule", "update", "-q", "--init", "--recursive", "--depth=1", "--", path); err != nil {
-				notes = append(notes, "submodule "+path+" is missing: "+err.Error()+"\n")
+				notes = append(notes, headOf("the submodule "+path+" is missing: "+err.Error(), maxNote))
 			}
 		}
 	}
-	if data, err := readBounded(filepath.Join(r.dir, ".gitattributes"), 1<<20); err == nil && bytes.Contains(data, []byte("filter=lfs")) {
-		notes = append(notes, "files in Git LFS are pointers only: LFS content is not fetched\n")
+	if patterns := r.lfs(); patterns != nil {
+		notes = append(notes, headOf("files in Git LFS ("+strings.Join(patterns, ", ")+") are pointers only: dayclaude does not fetch what they point to", maxNote))
 	}
-	return notes
+	return notes[:min(len(notes), maxMissing)]
+}
+
+// lfs is the patterns of the files that are kept in Git LFS.
+func (r *repository) lfs() (patterns []string) {
+	data, err := readBounded(filepath.Join(r.dir, ".gitattributes"), 1<<20)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(data)) {
+		if fields := strings.Fields(line); slices.Contains(fields, "filter=lfs") && fields[0][0] != '#' {
+			patterns = append(patterns, fields[0])
+		}
+	}
+	return patterns
 }
 
 // removeAll removes a tree, also where it was made read-only.

@@ -144,10 +144,19 @@ func (s *Server) createTask(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, errConflict):
 		writeError(w, http.StatusConflict, "conflict", err.Error())
 	case err != nil:
-		writeError(w, http.StatusInternalServerError, "internal", err.Error())
+		writeInternal(w, err)
 	default:
 		s.status(w, r, t)
 	}
+}
+
+// writeInternal answers that something failed here.
+func writeInternal(w http.ResponseWriter, err error) {
+	kind := "internal"
+	if noSpace(err) {
+		kind = kindDiskFull
+	}
+	writeError(w, http.StatusInternalServerError, kind, headOf(err.Error(), maxMessage))
 }
 
 type taskHandler func(http.ResponseWriter, *http.Request, *task)
@@ -169,7 +178,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request, t *task) {
 
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request, t *task) {
 	if err := t.askCancel(); err != nil {
-		writeError(w, http.StatusInternalServerError, "internal", err.Error())
+		writeInternal(w, err)
 		return
 	}
 	s.status(w, r, t)
@@ -230,13 +239,19 @@ func (s *Server) changeset(w http.ResponseWriter, r *http.Request, t *task) {
 	now := t.path("changeset-now.json")
 	t.harvest.Lock()
 	defer t.harvest.Unlock()
-	err := replaceFile(now, func(out io.Writer) error {
+	tree, err := os.MkdirTemp(t.dir, ".tree-*")
+	if err != nil {
+		writeInternal(w, err)
+		return
+	}
+	defer os.RemoveAll(tree)
+	err = replaceFile(now, func(out io.Writer) error {
 		worker := &worker{task: t, home: s.cfg.Home, tools: s.tools}
-		_, err := worker.repository().writeChangeset(ctx, out, t.dir, t.spec.Bounds)
+		_, _, err := worker.repository().writeChangeset(ctx, out, tree, t.spec.Bounds)
 		return err
 	})
 	if err != nil {
-		writeError(w, http.StatusInternalServerError, "internal", headOf(err.Error(), maxMessage))
+		writeInternal(w, err)
 		return
 	}
 	defer os.Remove(now)

@@ -65,7 +65,7 @@ func TestRoutes(t *testing.T) {
 	}{
 		{"GET", "/", "", "", 200, "healthy"},
 		{"GET", "/container", "", "", 200, "git version"},
-		{"GET", "/healthz", "", "", 200, "protocol:1"},
+		{"GET", "/healthz", "", "", 200, fmt.Sprint("protocol:", api.Protocol)},
 		{"GET", "/error", "", "", 500, "always answers 500"},
 		{"GET", "/nowhere", "", "", 404, "no such route"},
 		{"POST", "/", "", "", 404, "no such route"},

@@ -197,8 +197,8 @@ func (s *sandbox) task(script string) api.Task {
 			Commit: s.base, Branch: "dayclaude/issue-1",
 		},
 		Claude:   api.Claude{Prompt: script, Model: "m", SessionID: session},
-		Deadline: time.Now().Add(time.Hour),
-		Bounds:   api.Bounds{ChangesetBytes: 1 << 20, ChangesetFiles: 100, SetupTimeout: patience, CheckTimeout: patience},
+		Deadline: time.Now().Add(time.Hour), Sent: time.Now(),
+		Bounds: api.Bounds{ChangesetBytes: 1 << 20, ChangesetFiles: 100, SetupTimeout: patience, CheckTimeout: patience},
 	}
 }
 

@@ -13,6 +13,8 @@
 //	tasks/ID/state.json        how far it got, replaced whole
 //	tasks/ID/events.jsonl      what happened, one Event a line, only appended to
 //	tasks/ID/changeset.json    what Claude left, once it ended
+//	tasks/ID/tree/             the same as git's objects
+//	reserve                    room for these two, should the disk be full
 package sandboxd
 
 import (
@@ -20,10 +22,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -201,10 +205,12 @@ func (s *Server) create(spec *api.Task) (*task, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t := s.tasks[spec.ID]; t != nil {
-		if same, err := sameTask(&t.spec, spec); err != nil || !same {
+		if same, err := sameTask(t.spec, *spec); err != nil || !same {
 			return nil, fmt.Errorf("task %s exists and asks for something else: %w", spec.ID, errors.Join(err, errConflict))
 		}
-		return t, nil
+		// Either clock may have been set meanwhile.
+		now := s.cfg.Now()
+		return t, t.update(func(s *state) { s.Deadline = localDeadline(spec, now) })
 	}
 	if s.busy != nil && !s.busy.ended() {
 		return nil, fmt.Errorf("task %s is under way: %w", s.busy.spec.ID, errConflict)
@@ -212,6 +218,7 @@ func (s *Server) create(spec *api.Task) (*task, error) {
 	if s.life == nil {
 		return nil, errShutdown
 	}
+	s.prune()
 	t, err := createTask(filepath.Join(s.tasksDir(), spec.ID), spec, s.cfg.Now())
 	if err != nil {
 		return nil, err
@@ -219,6 +226,23 @@ func (s *Server) create(spec *api.Task) (*task, error) {
 	s.tasks[spec.ID], s.busy = t, t
 	s.start(t)
 	return t, nil
+}
+
+// maxTasks is how many tasks are kept on disk.
+const maxTasks = 5
+
+// prune removes the oldest tasks to make room for one. All have ended. s.mu is
+// held.
+func (s *Server) prune() {
+	oldest := slices.SortedFunc(maps.Values(s.tasks), func(a, b *task) int {
+		return a.snapshot().Status.StartedAt.Compare(b.snapshot().Status.StartedAt)
+	})
+	for _, t := range oldest[:max(0, len(oldest)-maxTasks+1)] {
+		delete(s.tasks, t.spec.ID)
+		if err := errors.Join(t.events.file.Close(), os.RemoveAll(t.dir)); err != nil {
+			s.cfg.Log.Warn("task not removed", "task", t.spec.ID, "error", err)
+		}
+	}
 }
 
 func (s *Server) find(id string) *task {

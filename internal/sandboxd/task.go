@@ -19,11 +19,16 @@ import (
 type state struct {
 	Status api.Status `json:"status"` // Events is filled in when it is asked for
 	Cloned bool       `json:"cloned"`
-	Setup  int        `json:"setup"` // commands that are done
-	Asked  bool       `json:"asked"` // Claude was started with the prompt
+	Setup  int        `json:"setup"`            // commands that are done
+	Asked  bool       `json:"asked"`            // Claude was started with the prompt
+	Killed int        `json:"killed,omitempty"` // how often Claude was killed and is resumed
+	Turns  int        `json:"turns,omitempty"`  // of those that were
+	// Deadline is the task's by this machine's clock.
+	Deadline time.Time `json:"deadline"`
 	// Harvested says that changeset.json is final; Lost why there is none.
 	Harvested bool   `json:"harvested"`
 	Lost      string `json:"lost,omitempty"`
+	Tree      string `json:"tree,omitempty"` // what was harvested, as git has it; new objects are in tree/objects
 }
 
 // task is one task on disk and, while it runs, in memory.
@@ -46,6 +51,7 @@ func createTask(dir string, spec *api.Task, now time.Time) (*task, error) {
 	}
 	t := &task{dir: dir, spec: *spec}
 	t.state.Status = api.Status{ID: spec.ID, Phase: api.PhaseClone, StartedAt: now}
+	t.state.Deadline = localDeadline(spec, now)
 	var err error
 	if t.events, err = openEventLog(t.path("events.jsonl")); err != nil {
 		return nil, err
@@ -64,6 +70,9 @@ func openTask(dir string) (*task, error) {
 	}
 	if err := readJSON(t.path("task.json"), &t.spec); err != nil {
 		return nil, err
+	}
+	if t.state.Deadline.IsZero() { // an earlier version's
+		t.state.Deadline = t.spec.Deadline
 	}
 	if t.spec.ID != filepath.Base(dir) {
 		return nil, fmt.Errorf("%s holds task %q", dir, t.spec.ID)
@@ -156,10 +165,17 @@ func (t *task) announceEnd() error {
 }
 
 // sameTask reports whether two tasks ask for the same.
-func sameTask(a, b *api.Task) (bool, error) {
+func sameTask(a, b api.Task) (bool, error) {
+	a.Sent, b.Sent = time.Time{}, time.Time{}
 	left, err1 := json.Marshal(a)
 	right, err2 := json.Marshal(b)
 	return bytes.Equal(left, right), errors.Join(err1, err2)
+}
+
+// localDeadline is the task's deadline by our clock, which shows now while the
+// host's shows Sent.
+func localDeadline(spec *api.Task, now time.Time) time.Time {
+	return now.Add(spec.Deadline.Sub(spec.Sent))
 }
 
 // writeJSON replaces a file whole: a reader finds the old or the new one.

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
 )
@@ -33,9 +34,15 @@ func checkTask(t *api.Task) error {
 	}
 	require(taskID.MatchString(t.ID), "id: %q is not of [a-z0-9_-]{1,64}", t.ID)
 	require(!t.Deadline.IsZero(), "deadline: missing")
+	require(!t.Sent.IsZero(), "sent: missing")
 	checkRepository(&t.Repository, require)
+	if m := t.Merge; m != nil {
+		require(taskID.MatchString(m.Task) && m.Task != t.ID, "merge.task: %q is not another task's id", m.Task)
+		require(commitID.MatchString(m.Ancestor), "merge.ancestor: %q is not 40 hex digits", m.Ancestor)
+		require(m.Branch != "" && !strings.ContainsFunc(m.Branch, unicode.IsControl), "merge.branch: %q cannot be a branch's name", m.Branch)
+	}
 
-	require(strings.TrimSpace(t.Claude.Prompt) != "", "claude.prompt: missing: the task has no issue to work on")
+	require(t.Merge != nil || strings.TrimSpace(t.Claude.Prompt) != "", "claude.prompt: missing: the task has no issue to work on")
 	require(t.Claude.Model != "" && !strings.HasPrefix(t.Claude.Model, "-"), "claude.model: missing")
 	require(sessionID.MatchString(t.Claude.SessionID), "claude.session_id: %q is not a lower-case UUID", t.Claude.SessionID)
 	require(t.Claude.MaxTurns >= 0 && t.Claude.MaxRetries >= 0 && t.Claude.APITimeout >= 0, "claude: limits must not be negative")

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,6 +27,7 @@ const (
 	harvestTimeout = 10 * time.Minute
 	maxMessage     = 4 << 10 // of a Failure
 	maxTail        = 8 << 10 // of a Check
+	maxNote        = 1 << 10 // of what is missing
 )
 
 // worker takes one task through its phases.
@@ -78,7 +81,7 @@ func (w *worker) watchDeadline(ctx context.Context, cancel context.CancelCauseFu
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for {
-		if !w.now().Before(w.task.spec.Deadline) {
+		if !w.now().Before(w.task.snapshot().Deadline) {
 			cancel(errDeadline)
 			return
 		}
@@ -93,17 +96,14 @@ func (w *worker) watchDeadline(ctx context.Context, cancel context.CancelCauseFu
 // work does the phases that are not done yet. What Claude leaves is kept on
 // every way out.
 func (w *worker) work(ctx, life context.Context) *api.Failure {
-	failure := w.inPhase(ctx, api.PhaseClone, w.task.snapshot().Cloned, w.clone)
+	failure := w.prepare(ctx)
 	if failure == nil {
-		done := w.task.snapshot().Setup >= len(w.task.spec.Setup) || w.task.snapshot().Asked
-		failure = w.inPhase(ctx, api.PhaseSetup, done, w.setup)
-	}
-	if failure == nil {
-		failure = w.inPhase(ctx, api.PhaseClaude, w.task.snapshot().Status.Claude != nil, w.claude)
+		failure = w.inPhase(ctx, api.PhaseClaude, !w.worthAsking(), w.claude)
 	}
 	if life.Err() != nil {
 		return nil
 	}
+	_ = os.Remove(w.reserve()) // unless Claude's end did
 	if lost := w.harvest(life); failure == nil {
 		failure = lost
 	}
@@ -111,6 +111,34 @@ func (w *worker) work(ctx, life context.Context) *api.Failure {
 		failure = w.inPhase(ctx, api.PhaseCheck, !w.worthChecking(), w.check)
 	}
 	return failure
+}
+
+func (w *worker) reserve() string { return filepath.Join(w.home, api.StateDir, "reserve") }
+
+// prepare makes the work tree ready for Claude.
+func (w *worker) prepare(ctx context.Context) *api.Failure {
+	s := w.task.snapshot()
+	if s.Status.Claude != nil {
+		return nil
+	}
+	if err := takeReserve(w.reserve()); err != nil {
+		w.phase = s.Status.Phase
+		return w.fail("internal", err)
+	}
+	if w.task.spec.Merge != nil {
+		return w.inPhase(ctx, api.PhaseMerge, s.Cloned, w.merge)
+	}
+	if failure := w.inPhase(ctx, api.PhaseClone, s.Cloned, w.clone); failure != nil {
+		return failure
+	}
+	return w.inPhase(ctx, api.PhaseSetup, s.Setup >= len(w.task.spec.Setup) || s.Asked, w.setup)
+}
+
+// worthAsking reports whether Claude is still to work: not after a merge that
+// went by itself, or that the host wants to know of only.
+func (w *worker) worthAsking() bool {
+	s := w.task.snapshot().Status
+	return s.Claude == nil && (w.task.spec.Merge == nil || s.Conflicts != nil && w.task.spec.Claude.Prompt != "")
 }
 
 // worthChecking reports whether the check is still to be run. What a Claude
@@ -146,8 +174,12 @@ func (w *worker) inPhase(ctx context.Context, phase api.Phase, done bool, do fun
 	return failure
 }
 
-// fail is a Failure in the present phase.
+// fail is a Failure in the present phase. A full disk is why it failed,
+// whatever it is.
 func (w *worker) fail(kind string, err error) *api.Failure {
+	if noSpace(err) {
+		kind = kindDiskFull
+	}
 	return &api.Failure{Phase: w.phase, Kind: kind, Message: headOf(err.Error(), maxMessage)}
 }
 
@@ -182,9 +214,11 @@ func (w *worker) clone(ctx context.Context) *api.Failure {
 		return w.fail("clone_failed", err)
 	}
 	for _, note := range notes {
-		w.emit(api.Event{Output: headOf(note, maxOutput)})
+		w.emit(api.Event{Output: note + "\n"})
 	}
-	err = w.task.update(func(s *state) { s.Cloned, s.Status.Base = true, w.task.spec.Repository.Commit })
+	err = w.task.update(func(s *state) {
+		s.Cloned, s.Status.Base, s.Status.Missing = true, w.task.spec.Repository.Commit, notes
+	})
 	if err != nil {
 		return w.fail("internal", err)
 	}
@@ -198,7 +232,7 @@ func (w *worker) setup(ctx context.Context) *api.Failure {
 		exit, err := w.shell(ctx, line, w.task.spec.Bounds.SetupTimeout, &kept)
 		switch {
 		case errors.Is(err, errTimeout):
-			return w.fail("setup_timeout", fmt.Errorf("`%s` ran longer than %s", headOf(line, 200), w.task.spec.Bounds.SetupTimeout))
+			return w.fail("setup_timeout", fmt.Errorf("`%s` ran longer than %s: %s", headOf(line, 200), w.task.spec.Bounds.SetupTimeout, tailOf(kept.String(), maxMessage/2)))
 		case err != nil:
 			return w.fail("setup_failed", fmt.Errorf("`%s`: %w", headOf(line, 200), err))
 		case exit != 0:
@@ -211,16 +245,51 @@ func (w *worker) setup(ctx context.Context) *api.Failure {
 	return nil
 }
 
-// interrupted goes before the prompt of a Claude that is started again.
-const interrupted = "You were interrupted while you worked on the task below: the machine was restarted. " +
-	"Look at what you have done so far, and go on from there.\n\n"
+// What goes before the prompt of a Claude that is started again.
+const (
+	interrupted = "You were interrupted while you worked on the task below: %s. " +
+		"Look at what you have done so far, and go on from there.\n\n"
+	restarted = "the machine was restarted"
+	wasKilled = "your process was killed, perhaps because the machine ran out of memory; run nothing again that needs much of it"
+)
 
+// maxKilled is how often a Claude that was killed is resumed.
+const maxKilled = 2
+
+// claude lets Claude work. One that somebody killed goes on in its session.
 func (w *worker) claude(ctx context.Context) *api.Failure {
+	for {
+		result, failure := w.ask(ctx)
+		if failure != nil || errors.Is(context.Cause(ctx), errShutdown) {
+			return failure // the latter is not its end: it goes on where it was
+		}
+		s, noRoom := w.task.snapshot(), full(w.home)
+		if result.Ending == claude.Killed && s.Killed < maxKilled && !noRoom {
+			if err := w.task.update(func(s *state) { s.Killed, s.Turns = s.Killed+1, s.Turns+result.Turns }); err != nil {
+				return w.fail("internal", err)
+			}
+			w.emit(api.Event{Output: fmt.Sprintf("Claude Code was killed (exit code %d) and goes on in its session\n", result.ExitCode)})
+			continue
+		}
+		result.Turns += s.Turns
+		_ = os.Remove(w.reserve()) // now is what it was kept for
+		if err := w.task.update(func(s *state) { s.Status.Claude = &result }); err != nil {
+			return w.fail("internal", err)
+		}
+		if result.Ending != claude.Answered && noRoom {
+			return w.fail(kindDiskFull, fmt.Errorf("there was no space left when Claude Code ended (exit code %d) %s", result.ExitCode, result.Message))
+		}
+		return nil
+	}
+}
+
+// ask starts Claude Code and waits for its end.
+func (w *worker) ask(ctx context.Context) (result claude.Result, failure *api.Failure) {
 	path := w.tools.find("claude")
 	if path == "" {
-		return w.fail("claude_missing", errors.New("the sandbox's image has no claude on its PATH"))
+		return result, w.fail("claude_missing", errors.New("the sandbox's image has no claude on its PATH"))
 	}
-	spec, dir := w.task.spec.Claude, w.dir()
+	spec, dir, s := w.task.spec.Claude, w.dir(), w.task.snapshot()
 	inv := claude.Invocation{
 		Path: path, Dir: dir, Home: w.home, Env: w.environ(),
 		Prompt: spec.Prompt, System: spec.System, Model: spec.Model, MaxTurns: spec.MaxTurns,
@@ -228,20 +297,23 @@ func (w *worker) claude(ctx context.Context) *api.Failure {
 		BaseURL: w.tools.loopback + "/anthropic", OAuth: spec.OAuth,
 		APITimeout: spec.APITimeout, MaxRetries: spec.MaxRetries,
 	}
-	if inv.Resume && w.task.snapshot().Asked {
-		inv.Prompt = interrupted + inv.Prompt
+	if spec.MaxTurns > 0 {
+		inv.MaxTurns = max(1, spec.MaxTurns-s.Turns)
+	}
+	if s.Status.Conflicts != nil {
+		inv.Prompt += "\n- " + strings.Join(s.Status.Conflicts, "\n- ") + "\n"
+	}
+	if inv.Resume && s.Asked {
+		why := restarted
+		if s.Killed > 0 {
+			why = wasKilled
+		}
+		inv.Prompt = fmt.Sprintf(interrupted, why) + inv.Prompt
 	}
 	if err := w.task.update(func(s *state) { s.Asked = true }); err != nil {
-		return w.fail("internal", err)
+		return result, w.fail("internal", err)
 	}
-	result := claude.Run(ctx, inv, func(e claude.Event) { w.emit(api.Event{Claude: &e}) })
-	if errors.Is(context.Cause(ctx), errShutdown) {
-		return nil // not its end: it goes on where it was
-	}
-	if err := w.task.update(func(s *state) { s.Status.Claude = &result }); err != nil {
-		return w.fail("internal", err)
-	}
-	return nil
+	return claude.Run(ctx, inv, func(e claude.Event) { w.emit(api.Event{Claude: &e}) }), nil
 }
 
 // harvest keeps the changeset as it is now, before check or anything later
@@ -252,11 +324,19 @@ func (w *worker) harvest(life context.Context) *api.Failure {
 	}
 	ctx, cancel := context.WithTimeout(life, harvestTimeout)
 	defer cancel()
+	scratch := w.task.path("tree")
+	err := os.RemoveAll(scratch) // of an attempt that was interrupted
+	if err == nil {
+		err = os.Mkdir(scratch, 0o700)
+	}
+	var tree string
 	var notes []string
-	err := replaceFile(w.task.path("changeset.json"), func(out io.Writer) (err error) {
-		notes, err = w.repository().writeChangeset(ctx, out, w.task.dir, w.task.spec.Bounds)
-		return err
-	})
+	if err == nil {
+		err = replaceFile(w.task.path("changeset.json"), func(out io.Writer) (err error) {
+			tree, notes, err = w.repository().writeChangeset(ctx, out, scratch, w.task.spec.Bounds)
+			return err
+		})
+	}
 	if life.Err() != nil {
 		return nil
 	}
@@ -264,7 +344,7 @@ func (w *worker) harvest(life context.Context) *api.Failure {
 		w.emit(api.Event{Output: headOf(note, maxOutput)})
 	}
 	if stored := w.task.update(func(s *state) {
-		if s.Harvested = err == nil; err != nil {
+		if s.Harvested, s.Tree = err == nil, tree; err != nil {
 			s.Lost = headOf(err.Error(), maxMessage)
 		}
 	}); stored != nil {

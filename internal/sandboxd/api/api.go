@@ -18,6 +18,7 @@
 package api
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/claude"
@@ -25,7 +26,7 @@ import (
 
 // Protocol is the version of this wire. A host replaces a sandboxd that
 // speaks another one.
-const Protocol = 1
+const Protocol = 2
 
 // Port is where sandboxd listens in a sandbox, unless SANDBOXD_ADDR says
 // otherwise.
@@ -66,20 +67,43 @@ type Info struct {
 // Error is the body of every answer that is not a success.
 type Error struct {
 	Message string `json:"error"`
-	Kind    string `json:"kind"` // usage, unauthorized, not_found, conflict, internal
+	Kind    string `json:"kind"` // usage, unauthorized, not_found, conflict, disk_full, internal
 }
 
-// Task is what the host wants done, once: clone, setup, Claude, check.
+// Task is what the host wants done, once: clone, setup, Claude, check. With
+// Merge it is merge in place of clone and setup, then Claude and check if that
+// met conflicts.
 type Task struct {
 	ID         string            `json:"id"` // chosen by the host: [a-z0-9_-]{1,64}
 	Repository Repository        `json:"repository"`
+	Merge      *Merge            `json:"merge,omitempty"`
 	Setup      []string          `json:"setup,omitempty"` // shell commands, run in the repository in order
 	Check      string            `json:"check,omitempty"` // shell command, run after Claude
 	Env        map[string]string `json:"env,omitempty"`   // plain values for setup, Claude's tools and check
 	Claude     Claude            `json:"claude"`
-	Deadline   time.Time         `json:"deadline"` // wall clock: the task is cancelled then
+	Deadline   time.Time         `json:"deadline"` // by the host's wall clock: the task is cancelled then
 	Bounds     Bounds            `json:"bounds"`
+	// Sent is what the host's wall clock shows: the sandbox's may be hours off.
+	// Tasks that differ in nothing else are the same.
+	Sent time.Time `json:"sent"`
 }
+
+// Merge says what of an earlier task is to be merged: what leads from Ancestor
+// to the changes that it left goes onto Repository.Commit.
+type Merge struct {
+	Task     string `json:"task"`     // in the same sandbox; it has ended
+	Ancestor string `json:"ancestor"` // 40 hex digits
+	Branch   string `json:"branch"`   // that stands at Repository.Commit: a name for Claude
+}
+
+// Labels are what follows the first and the last marker of a conflict in a
+// file.
+func (m *Merge) Labels(onto string) (first, last string) {
+	return fmt.Sprintf("%s (%.10s)", m.Branch, onto), fmt.Sprintf("your changes since %.10s", m.Ancestor)
+}
+
+// MaxPaths bounds the paths that Status.Conflicts names.
+const MaxPaths = 50
 
 // Repository says what to clone. Git reaches it through sandboxd's loopback
 // and the tunnel; origin stays URL.
@@ -97,7 +121,9 @@ type Repository struct {
 
 // Claude says how to start Claude Code.
 type Claude struct {
-	Prompt     string        `json:"prompt"` // goes to stdin
+	// Prompt goes to stdin. After a merge the paths in conflict follow it; none
+	// leaves the conflicts unsolved.
+	Prompt     string        `json:"prompt"`
 	System     string        `json:"system"` // appended to Claude's own system prompt
 	Model      string        `json:"model"`
 	MaxTurns   int           `json:"max_turns"`
@@ -122,6 +148,7 @@ type Phase string
 const (
 	PhaseClone  Phase = "clone"
 	PhaseSetup  Phase = "setup"
+	PhaseMerge  Phase = "merge"
 	PhaseClaude Phase = "claude"
 	PhaseCheck  Phase = "check"
 	PhaseEnded  Phase = "ended"
@@ -139,13 +166,18 @@ type Status struct {
 	Claude    *claude.Result `json:"claude,omitempty"`  // once Claude ended
 	Check     *Check         `json:"check,omitempty"`   // once the check ended
 	Base      string         `json:"base,omitempty"`    // commit that was checked out
+	// Conflicts are paths that the merge left to be solved, each at most 400
+	// bytes long.
+	Conflicts []string `json:"conflicts,omitempty"`
+	// Missing says what of the repository could not be had: submodules, Git LFS.
+	Missing []string `json:"missing,omitempty"` // at most 20, of at most 1 KiB
 }
 
 // Failure is why a task could not do a phase. A Claude that ran and ended
 // badly is not one: that is in its Result.
 type Failure struct {
 	Phase   Phase  `json:"phase"`
-	Kind    string `json:"kind"`    // clone_failed, setup_failed, setup_timeout, claude_missing, changeset_failed, deadline, cancelled, internal
+	Kind    string `json:"kind"`    // clone_failed, merge_failed, setup_failed, setup_timeout, claude_missing, changeset_failed, disk_full, deadline, cancelled, internal
 	Message string `json:"message"` // what was attempted and what it said, at most 4 KiB
 }
 

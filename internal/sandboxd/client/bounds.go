@@ -16,6 +16,9 @@ const (
 	maxSaid       = 8 << 10
 	maxSummary    = 500
 	maxFinalWords = 64 << 10
+	maxConflict   = 400
+	maxNote       = 1 << 10
+	maxMissing    = 20 // of these
 )
 
 // cut makes s valid UTF-8 of at most most bytes.
@@ -32,7 +35,7 @@ func cut(s string, most int) string {
 
 func knownPhase(p api.Phase) bool {
 	switch p {
-	case api.PhaseClone, api.PhaseSetup, api.PhaseClaude, api.PhaseCheck, api.PhaseEnded:
+	case api.PhaseClone, api.PhaseSetup, api.PhaseMerge, api.PhaseClaude, api.PhaseCheck, api.PhaseEnded:
 		return true
 	}
 	return false
@@ -49,6 +52,14 @@ func checkStatus(s *api.Status) error {
 			return broken("failure in phase %q", cut(string(f.Phase), maxWord))
 		}
 		f.Kind, f.Message = cut(f.Kind, maxWord), cut(f.Message, maxMessage)
+	}
+	s.Conflicts = s.Conflicts[:min(len(s.Conflicts), api.MaxPaths)]
+	s.Missing = s.Missing[:min(len(s.Missing), maxMissing)]
+	for i := range s.Conflicts {
+		s.Conflicts[i] = cut(s.Conflicts[i], maxConflict)
+	}
+	for i := range s.Missing {
+		s.Missing[i] = cut(s.Missing[i], maxNote)
 	}
 	if s.Check != nil {
 		s.Check.Tail = cut(s.Check.Tail, maxTail)

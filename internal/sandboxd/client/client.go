@@ -240,6 +240,9 @@ func refusal(resp *http.Response, path string) error {
 		return fault.New(fault.NotFound, "sandboxd %s: %s", path, message)
 	case own && resp.StatusCode == http.StatusConflict:
 		return fault.New(fault.Conflict, "sandboxd %s: %s", path, message)
+	case own && said.Kind == "disk_full":
+		return fault.New(fault.Sandbox, "the sandbox's disk is full: %s", message).
+			WithHint("`--new` begins with another sandbox; --snapshot takes one with a larger disk: docs/snapshots.md")
 	case own:
 		return fault.New(fault.Sandbox, "sandboxd %s: %s", path, message)
 	case resp.StatusCode == http.StatusTemporaryRedirect, resp.StatusCode == http.StatusUnauthorized:
