@@ -149,10 +149,15 @@ func (d *drive) resume(ctx context.Context) error {
 func (e *Engine) take(ctx context.Context, t *run.Thread) (store.Lease, error) {
 	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
 	if held := (*store.Held)(nil); errors.As(err, &held) {
-		return lease, fault.New(fault.Conflict, "%s: %w", t.Ref, held).
-			WithHint("`dayclaude runs watch %s` shows it; `dayclaude runs cancel %[1]s` stops it", t.Ref)
+		return lease, Busy(t.Ref, held)
 	}
 	return lease, err
+}
+
+// Busy is the fault of an issue that another process works on.
+func Busy(ref run.Ref, held *store.Held) error {
+	return fault.New(fault.Conflict, "%s: %w", ref, held).
+		WithHint("`dayclaude runs watch %s` shows it; `dayclaude runs cancel %[1]s` stops it", ref)
 }
 
 // abandon ends the thread's unfinished run, if there is one: a new generation
