@@ -81,6 +81,9 @@ func readChangeset(r io.Reader, maxBytes int64) (*changeset.Set, error) {
 	if err == nil && !commitID.MatchString(set.Base) {
 		err = errors.New("base is not a commit")
 	}
+	if err == nil && set.Changes == nil {
+		err = errors.New("no list of changes")
+	}
 	if err == nil {
 		if _, more := in.Token(); !errors.Is(more, io.EOF) {
 			err = errors.New("something follows it")

@@ -44,6 +44,7 @@ func TestReadChangeset(t *testing.T) {
 		"no base":          `{"changes":[]}`,
 		"bad base":         `{"base":"HEAD","changes":[]}`,
 		"not an object":    `[]`,
+		"no changes":       `{"base":"` + base + `"}`,
 		"not a list":       `{"base":"` + base + `","changes":{}}`,
 		"two lists":        `{"base":"` + base + `","changes":[],"changes":[]}`,
 		"unknown key":      `{"base":"` + base + `","changes":[],"extra":1}`,
