@@ -88,12 +88,12 @@ func (d day) run(t *testing.T) {
 // told checks what the user is told.
 func (d day) told(t *testing.T, s *e2e.Stack, ref string, r *e2e.Result) {
 	t.Helper()
-	problem := problemOf(t, r)
-	if problem.Kind != d.kind {
-		t.Errorf("kind is %q, want %q", problem.Kind, d.kind)
+	p := problemOf(t, r)
+	if p.Kind != d.kind {
+		t.Errorf("kind is %q, want %q", p.Kind, d.kind)
 	}
-	holds(t, "the sentence", problem.Message, d.says...)
-	holds(t, "the hint", problem.Hint, d.hint...)
+	holds(t, "the sentence", p.Message, d.says...)
+	holds(t, "the hint", p.Hint, d.hint...)
 	page := d.page
 	if page == "" && len(d.says) > 0 {
 		page = d.says[0]
@@ -144,8 +144,8 @@ func commentsOf(t *testing.T, s *e2e.Stack, ref string) []github.Comment {
 	return comments
 }
 
-// told is a problem as --json shows it.
-type told struct {
+// problem is one as --json shows it.
+type problem struct {
 	Kind    fault.Kind
 	Message string
 	Hint    string
@@ -153,9 +153,9 @@ type told struct {
 
 // problemOf reads it: of a run on stdout, of a run that was never begun on
 // stderr.
-func problemOf(t *testing.T, r *e2e.Result) told {
+func problemOf(t *testing.T, r *e2e.Result) problem {
 	t.Helper()
-	var ran struct{ Error told }
+	var ran struct{ Error problem }
 	var before struct {
 		Error, Hint string
 		Kind        fault.Kind
@@ -170,7 +170,7 @@ func problemOf(t *testing.T, r *e2e.Result) told {
 	if err := json.Unmarshal([]byte(last), &before); err != nil {
 		t.Fatalf("%v: %s", err, r)
 	}
-	return told{before.Kind, before.Error, before.Hint}
+	return problem{before.Kind, before.Error, before.Hint}
 }
 
 // days runs bad days side by side.

@@ -18,6 +18,31 @@ import (
 // Sandboxes are Daytona's sandboxes by their names.
 func (s *Stack) Sandboxes() map[string]*client.Sandbox {
 	s.t.Helper()
+	all := map[string]*client.Sandbox{}
+	s.withDaytona(func(c *client.Client) {
+		for sandbox, err := range c.List(s.t.Context(), client.Filter{}) {
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			all[sandbox.Name] = sandbox
+		}
+	})
+	return all
+}
+
+// DeleteSandboxes deletes all of Daytona's sandboxes.
+func (s *Stack) DeleteSandboxes() {
+	s.t.Helper()
+	s.withDaytona(func(c *client.Client) {
+		for _, sandbox := range s.Sandboxes() {
+			s.check("delete a sandbox", c.Delete(s.t.Context(), sandbox.ID))
+		}
+	})
+}
+
+// withDaytona lends a client of Daytona's.
+func (s *Stack) withDaytona(do func(*client.Client)) {
+	s.t.Helper()
 	idle := &http.Transport{}
 	defer idle.CloseIdleConnections()
 	c, err := client.New(client.Config{
@@ -26,14 +51,7 @@ func (s *Stack) Sandboxes() map[string]*client.Sandbox {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	all := map[string]*client.Sandbox{}
-	for sandbox, err := range c.List(s.t.Context(), client.Filter{}) {
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all[sandbox.Name] = sandbox
-	}
-	return all
+	do(c)
 }
 
 // Model stands between the command line and the Messages API: it sees what
