@@ -90,6 +90,10 @@ func (c *call) answer(rt route) (any, error) {
 		if err := c.authorize(rt.need); err != nil {
 			return nil, err
 		}
+		if name := c.r.PathValue("owner") + "/" + c.r.PathValue("repo"); c.repo.renamed(name) {
+			_, rest, _ := strings.Cut(c.r.URL.EscapedPath(), "/repos/")
+			return nil, c.moved(c.repo.id, rest[len(name):])
+		}
 	}
 	return rt.do(c)
 }
@@ -97,9 +101,16 @@ func (c *call) answer(rt route) (any, error) {
 // refusal turns an error into an answer.
 func (c *call) refusal(err error) (int, any) {
 	var refused *apiError
+	var moved *movedError
 	var tooBig *http.MaxBytesError
 	switch {
 	case errors.As(err, &refused):
+	case errors.As(err, &moved):
+		c.w.Header().Set("Location", moved.to)
+		return moved.status, object{
+			"message": "Moved Permanently", "url": moved.to,
+			"documentation_url": "https://docs.github.com/rest/guides/best-practices-for-using-the-rest-api#follow-redirects",
+		}
 	case errors.As(err, &tooBig):
 		refused = refuse(413, "Payload too big: the maximum is %d bytes", tooBig.Limit)
 	case errors.Is(err, errTooLarge):
@@ -167,6 +178,10 @@ func (c *call) authorize(n need) error {
 	case t != nil && t.lacksSAML(c.repo):
 		c.w.Header().Set("X-GitHub-SSO", fmt.Sprintf("required; url=https://github.com/orgs/%s/sso?authorization_request=A", c.repo.Owner))
 		return refuse(403, "Resource protected by organization SAML enforcement. You must grant your Personal Access token access to this organization.")
+	case t != nil && !c.repo.admits(c.r.RemoteAddr):
+		return refuse(403, "Although you appear to have the correct authorization credentials, the `%s` organization has an IP allow list enabled, and your IP address is not permitted to access this resource.", c.repo.Owner)
+	case t != nil && t.Kind == Classic && c.repo.NoClassicTokens:
+		return refuse(403, "`%s` forbids access via a personal access token (classic). Please use a GitHub App, OAuth App, or a personal access token with fine-grained permissions.", c.repo.Owner)
 	case t.grants(c.repo, n.write, n.permissions...) && t.role(c.repo) >= n.role:
 	case t != nil && t.Kind == FineGrained:
 		return refuse(403, "Resource not accessible by personal access token")

@@ -111,6 +111,9 @@ func createRef(c *call) (any, error) {
 // move sets a reference that was at old. Whoever loses a race, or asks for a
 // name that is above or below another's, is told so.
 func (c *call) move(to ref, old string) (any, error) {
+	if err := c.ruled(to, old); err != nil {
+		return nil, err
+	}
 	var failed *gitError
 	err := c.repo.git.setRef(c.ctx(), to.name, to.hash, old)
 	if errors.As(err, &failed) {

@@ -2,6 +2,7 @@ package github
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"maps"
@@ -126,6 +127,9 @@ func getIssue(c *call) (any, error) {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	i, err := c.pathIssue()
+	if errors.Is(err, errNotFound) {
+		err = c.elsewhere()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +288,7 @@ func (s *Server) issueShape(r *repo, i *issue) object {
 		shape["draft"] = i.pull.draft
 		shape["pull_request"] = object{
 			"url": s.apiURL(r, "/pulls/"+strconv.Itoa(i.Number)), "html_url": web,
-			"diff_url": web + ".diff", "patch_url": web + ".patch", "merged_at": nil,
+			"diff_url": web + ".diff", "patch_url": web + ".patch", "merged_at": optionalStamp(i.pull.merged),
 		}
 	}
 	return shape

@@ -31,7 +31,7 @@ func (s *Server) SetRemaining(login string, remaining int) {
 }
 
 // SecondaryLimit refuses the next writes as GitHub does when content is made
-// too fast.
+// too fast; without saying for how long if retryAfter is 0.
 func (s *Server) SecondaryLimit(requests int, retryAfter time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,7 +79,9 @@ func (c *call) spend() error {
 		return refuse(403, "API rate limit exceeded for user ID %d.", c.s.user(login).id)
 	case c.s.secondary.requests > 0 && c.r.Method != http.MethodGet:
 		c.s.secondary.requests--
-		h.Set("Retry-After", strconv.Itoa(int(c.s.secondary.retryAfter.Seconds())))
+		if after := c.s.secondary.retryAfter; after > 0 {
+			h.Set("Retry-After", strconv.Itoa(int(after.Seconds())))
+		}
 		return refuse(403, "You have exceeded a secondary rate limit and have been temporarily blocked from content creation. Please retry your request again later.")
 	}
 	return nil

@@ -243,6 +243,9 @@ func (c *call) change(i *issue, title, body, state, base *string) error {
 	}
 	switch action {
 	case "reopened":
+		if !i.pull.merged.IsZero() {
+			return invalid("PullRequest", "state", "invalid", "state cannot be changed. The pull request cannot be reopened.")
+		}
 		if head, err := c.repo.git.ref("refs/heads/" + i.pull.head); err != nil {
 			return err
 		} else if head == "" {
@@ -271,7 +274,7 @@ func (c *call) pullShape(i *issue) object {
 		"commits_url": api + "/commits", "review_comments_url": api + "/comments",
 		"review_comment_url": s.apiURL(r, "/pulls/comments{/number}"), "comments_url": issue["comments_url"],
 		"statuses_url": s.apiURL(r, "/statuses/"+i.pull.headCommit),
-		"merged_at":    nil, "merge_commit_sha": nil, "requested_reviewers": []object{}, "requested_teams": []object{},
+		"merged_at":    optionalStamp(i.pull.merged), "merge_commit_sha": nil, "requested_reviewers": []object{}, "requested_teams": []object{},
 		"auto_merge": nil, "draft": i.pull.draft,
 		"head": s.endShape(r, i.pull.head, i.pull.headCommit, c.token), "base": s.endShape(r, i.pull.base, i.pull.baseCommit, c.token),
 	}
@@ -317,7 +320,7 @@ func (c *call) fullPull(i *issue) (any, error) {
 	shape["commits"], shape["changed_files"] = commits, len(files)
 	shape["additions"], shape["deletions"] = totals(files)
 	shape["comments"], shape["review_comments"] = comments, 0
-	shape["merged"], shape["mergeable"], shape["rebaseable"], shape["mergeable_state"] = false, nil, nil, "unknown"
+	shape["merged"], shape["mergeable"], shape["rebaseable"], shape["mergeable_state"] = !p.merged.IsZero(), nil, nil, "unknown"
 	shape["merged_by"], shape["maintainer_can_modify"] = nil, false
 	return shape, err
 }

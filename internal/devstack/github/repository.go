@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,20 +29,31 @@ type Repository struct {
 	Archived      bool
 	NoIssues      bool // issues are disabled
 	NoDrafts      bool // the owner's plan knows no draft pull requests
-	SAML          bool // the owner enforces single sign-on
+	Rulesets      []Ruleset
+
+	// What the owner, an organisation, holds against who asks:
+	SAML            bool           // single sign-on is enforced
+	AllowList       []netip.Prefix // addresses that tokens may be used from; nil: any
+	NoClassicTokens bool
 }
 
+// repo is a repository. It is replaced when the Repository changes: a request
+// keeps the one that it began with.
 type repo struct {
 	Repository
 	id      int64
 	owner   *user
 	git     gitDir
 	created time.Time
+	*tracker
+}
 
-	// Under Server.mu:
-	number int            // the last one given out
-	issues map[int]*issue // pull requests too
-	signed map[string]bool
+// tracker is what a repository has beside its files; Server.mu guards it.
+type tracker struct {
+	number      int            // the last one given out
+	issues      map[int]*issue // pull requests too
+	signed      map[string]bool
+	transferred map[int]place // issues that are elsewhere now
 }
 
 func (r *repo) fullName() string { return r.Owner + "/" + r.Name }
@@ -85,12 +97,12 @@ func (s *Server) AddRepository(r Repository) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	key := strings.ToLower(r.Owner + "/" + r.Name)
-	if s.repos[key] != nil {
+	if old := s.repos[key]; old != nil && !old.renamed(key) {
 		return fmt.Errorf("repository %s is there already", key)
 	}
 	made := &repo{
 		Repository: r, id: s.nextID(), owner: s.user(r.Owner), created: s.now(),
-		issues: map[int]*issue{}, signed: map[string]bool{},
+		tracker: &tracker{issues: map[int]*issue{}, signed: map[string]bool{}, transferred: map[int]place{}},
 	}
 	for login := range r.Collaborators {
 		s.user(login)

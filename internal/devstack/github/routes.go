@@ -78,6 +78,7 @@ func (rt route) match(r *http.Request) bool {
 
 // serveAPI answers a request by the first route that matches.
 func (s *Server) serveAPI(a *answer, r *http.Request) {
+	s.byID(r)
 	for _, rt := range s.routes {
 		if rt.match(r) {
 			s.serveRoute(a, r, rt)

@@ -15,9 +15,9 @@
 // silent, as its users report them. Metadata lives in memory, repositories in
 // a temporary directory that Close removes.
 //
-// Known to differ: there are no web pages, forks, merges or protected
-// branches, and of GraphQL only { viewer { … } }; commits by an App are called
-// verified without being signed; a push over git is not held against the workflow permission and
+// Known to differ: there are no web pages and forks, and of GraphQL only what
+// dayclaude asks; commits by an App are called verified without being signed; a
+// push over git is not held against rulesets and the workflow permission, and
 // sends no webhook.
 package github
 
@@ -190,6 +190,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	s.mu.Unlock()
 	defer s.running.Done()
 	a := &answer{ResponseWriter: w}
+	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery}
 	switch {
 	case strings.HasPrefix(r.URL.Path, "/api/v3/"):
 		s.serveAPI(a, r)
@@ -198,7 +199,7 @@ func (s *Server) dispatch(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.web.ServeHTTP(a, r)
 	}
-	entry := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Login: a.login, Status: a.status}
+	entry.Login, entry.Status = a.login, a.status
 	s.opts.Log.Debug("answered", "method", entry.Method, "path", entry.Path, "login", entry.Login, "status", entry.Status)
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/cgi"
+	"net/url"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -64,6 +65,11 @@ func (s *Server) serveGit(w http.ResponseWriter, r *http.Request, path, service 
 		return
 	case push && repo.Archived:
 		http.Error(w, "This repository was archived so it is read-only.", http.StatusForbidden)
+		return
+	}
+	if name := r.PathValue("owner") + "/" + strings.TrimSuffix(r.PathValue("repo"), ".git"); repo.renamed(name) {
+		to := url.URL{Path: "/" + repo.fullName() + ".git" + path, RawQuery: r.URL.RawQuery}
+		http.Redirect(w, r, s.url+to.String(), http.StatusMovedPermanently)
 		return
 	}
 	s.runBackend(w, r, "/"+strconv.FormatInt(repo.id, 10)+path, push, token.login())

@@ -156,7 +156,8 @@ type Pull struct {
 	Title, Body, Author string
 	Head, Base          string // branches
 	HeadCommit          string
-	Draft, Closed       bool
+	Draft               bool
+	Closed, Merged      bool
 }
 
 // pull is what a pull request has beyond an issue. Its commits are as last
@@ -165,6 +166,7 @@ type pull struct {
 	head, base             string
 	headCommit, baseCommit string
 	draft                  bool
+	merged                 time.Time // zero: it is not
 }
 
 // Pulls returns the pull requests, open or closed, oldest first.
@@ -182,7 +184,7 @@ func (s *Server) Pulls(repo string) ([]Pull, error) {
 		}
 		list = append(list, Pull{
 			Number: i.Number, Title: i.Title, Body: i.Body, Author: i.Author, Closed: i.Closed,
-			Head: i.pull.head, Base: i.pull.base, HeadCommit: i.pull.headCommit, Draft: i.pull.draft,
+			Head: i.pull.head, Base: i.pull.base, HeadCommit: i.pull.headCommit, Draft: i.pull.draft, Merged: !i.pull.merged.IsZero(),
 		})
 	}
 	return list, nil
