@@ -12,6 +12,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/broker"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/secret"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // openTunnel opens the tunnel to sandboxd and lends the keys' use through it,
@@ -113,13 +114,18 @@ func (d *drive) count(c run.Cost) {
 }
 
 // keepTunnel serves the broker on the tunnel until ctx is done, dialling anew
-// with growing pauses whenever it breaks.
+// with growing pauses whenever it breaks. It says so, but not for ever: the
+// sandbox may break it on purpose.
 func (d *drive) keepTunnel(ctx context.Context, l net.Listener) {
-	const longest = 10 * time.Second
+	const longest, mostSaid = 10 * time.Second, 10
+	said := 0
 	for pause := time.Duration(0); ; {
 		if l != nil {
-			d.serveBroker(ctx, l)
+			err := d.serveBroker(ctx, l)
 			pause = 100 * time.Millisecond
+			if said++; ctx.Err() == nil && said <= mostSaid {
+				d.say(run.Notice, "opening the tunnel again: %s", untrusted.Line(err.Error(), 300))
+			}
 		}
 		select {
 		case <-ctx.Done():
@@ -137,16 +143,18 @@ func (d *drive) keepTunnel(ctx context.Context, l net.Listener) {
 // lastCalls is how long the calls of a tunnel that ended may take to end too.
 const lastCalls = 5 * time.Second
 
-// serveBroker answers the streams of one tunnel until it or ctx ends. What its
-// calls cost is then counted.
-func (d *drive) serveBroker(ctx context.Context, l net.Listener) {
+// serveBroker answers the streams of one tunnel until it or ctx ends, and
+// returns why. What its calls cost is then counted.
+func (d *drive) serveBroker(ctx context.Context, l net.Listener) error {
 	server := &http.Server{
-		Handler:           d.broker,
-		ReadHeaderTimeout: 30 * time.Second,
-		IdleTimeout:       5 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ErrorLog:          slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
+		Handler: d.broker,
+		// Else the server answers OPTIONS * itself.
+		DisableGeneralOptionsHandler: true,
+		ReadHeaderTimeout:            30 * time.Second,
+		IdleTimeout:                  5 * time.Minute,
+		MaxHeaderBytes:               64 << 10,
+		BaseContext:                  func(net.Listener) context.Context { return ctx },
+		ErrorLog:                     slog.NewLogLogger(d.Log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
@@ -155,9 +163,7 @@ func (d *drive) serveBroker(ctx context.Context, l net.Listener) {
 	defer cancel()
 	_ = server.Shutdown(last) // waits, as Close does not
 	server.Close()
-	if ctx.Err() == nil {
-		d.Log.Debug("tunnel ended", "error", err)
-	}
+	return err
 }
 
 // disconnect ends the tunnel and its calls, and forgets the sandbox's address.
