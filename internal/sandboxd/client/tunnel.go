@@ -21,10 +21,10 @@ import (
 // Bounds of a tunnel, whose other end may be hostile. At most
 // (maxLinger+maxWaiting) windows of 256 KiB are held for it.
 const (
-	maxStreams = 64 // accepted and not closed; sandboxd opens at most 48
-	maxWaiting = 32 // opened by the sandbox and not yet accepted: sandboxd counts on as many
+	maxStreams = 64             // accepted and not closed; sandboxd opens at most 48
+	maxWaiting = 32             // opened by the sandbox and not yet accepted: sandboxd counts on as many
 	maxLinger  = 2 * maxStreams // with those that the sandbox does not close in its turn
-	maxPings   = 10 // in a row that may come faster than one a second
+	maxPings   = 10             // in a row that may come faster than one a second
 )
 
 // Tunnel opens the tunnel and returns the host's end: Accept gives the
