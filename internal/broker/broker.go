@@ -47,7 +47,8 @@ const (
 	maxPack       = 16 << 20 // of what git asks for
 
 	uploadTime = 5 * time.Minute  // for a request's body to arrive
-	idleTime   = 10 * time.Minute // without a byte from the upstream or to the caller; also for the first byte
+	idleTime   = 3 * time.Minute  // without a byte from the upstream or to the caller; also for the first byte
+	wholeTime  = 10 * time.Minute // for the first byte of an answer that is not streamed
 )
 
 // Credential is Anthropic's key, or the token of a subscription: one of them.
@@ -98,14 +99,17 @@ type Broker struct {
 	pace         pace             // of requests to the upstreams
 	refusals     atomic.Int64
 	refusedMu    sync.Mutex
-	refused      Refusal       // of the last model call; zero if it was answered
-	upload, idle time.Duration // uploadTime, idleTime
+	refused      Refusal   // of the last model call; zero if it was answered
+	failing      time.Time // since when the upstream fails model calls; zero if it does not
+
+	upload, idle, whole, outage, pause time.Duration // see the constants
 }
 
 // New checks the configuration. Errors are *fault.Error of kind Usage or Auth.
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
-		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, upload: uploadTime, idle: idleTime,
+		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, upload: uploadTime, idle: idleTime, whole: wholeTime,
+		outage: gitOutage, pause: gitPause,
 		repositories: make(map[string]string),
 		redactor:     secret.NewRedactor(cfg.APIKey, cfg.OAuth),
 		budget: &budget{
@@ -232,6 +236,8 @@ func client(c *http.Client) *http.Client {
 		t = t.Clone()
 		t.DisableCompression = true
 		t.MaxIdleConnsPerHost = 16
+		// A connection that went dead unnoticed would be used for call after call.
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
 		own.Transport = t
 	}
 	return &own
@@ -240,15 +246,25 @@ func client(c *http.Client) *http.Client {
 // errRedirect is an upstream's wish to have the credential sent elsewhere.
 var errRedirect = errors.New("the upstream redirects, which the broker doesn't follow")
 
+// silence is why a call ends whose other side says nothing for so long.
+type silence time.Duration
+
+func (s silence) Error() string { return "it said nothing for " + time.Duration(s).String() }
+
+// watch ends a call after a time; reset the watch when its other side is heard.
+func watch(cancel context.CancelCauseFunc, limit time.Duration) *time.Timer {
+	return time.AfterFunc(limit, func() { cancel(silence(limit)) })
+}
+
 // exchange sends a request upstream when it is its turn. It ends when the
 // upstream is silent for too long before its answer's head; relay watches over
 // the rest. The answer no longer refers to the request, so that its body is
 // not kept in memory.
-func (b *Broker) exchange(cancel context.CancelFunc, req *http.Request) (*http.Response, error) {
+func (b *Broker) exchange(cancel context.CancelCauseFunc, req *http.Request, limit time.Duration) (*http.Response, error) {
 	if err := b.pace.wait(req.Context(), b.cfg.Now()); err != nil {
 		return nil, err
 	}
-	silent := time.AfterFunc(b.idle, cancel)
+	silent := watch(cancel, limit)
 	defer silent.Stop()
 	resp, err := b.client.Do(req)
 	if err != nil {
@@ -264,10 +280,10 @@ func (b *Broker) exchange(cancel context.CancelFunc, req *http.Request) (*http.R
 
 // relay copies an answer's body to the caller and each tap, flushing each
 // read. It gives up when either side is silent for too long.
-func (b *Broker) relay(w http.ResponseWriter, body io.Reader, cancel context.CancelFunc, taps ...io.Writer) error {
+func (b *Broker) relay(w http.ResponseWriter, body io.Reader, cancel context.CancelCauseFunc, taps ...io.Writer) error {
 	rc := http.NewResponseController(w)
 	defer func() { _ = rc.SetWriteDeadline(time.Time{}) }() // the connection may serve further requests
-	silent := time.AfterFunc(b.idle, cancel)
+	silent := watch(cancel, b.idle)
 	defer silent.Stop()
 	out := io.MultiWriter(append(taps, w)...)
 	buf := make([]byte, 32<<10)

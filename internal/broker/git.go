@@ -10,8 +10,11 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/secret"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 // gitCall is one of the two requests of which a clone or fetch consists.
@@ -27,8 +30,8 @@ var gitCalls = []gitCall{
 
 // git forwards the reading of a repository. rest is the path after /git/.
 func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
 	i := slices.IndexFunc(gitCalls, func(c gitCall) bool {
 		return c.method == r.Method && strings.HasSuffix(rest, c.suffix) && c.query == r.URL.RawQuery &&
 			c.request == r.Header.Get("Content-Type")
@@ -51,7 +54,7 @@ func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
 		b.refuseGit(w, r, http.StatusBadGateway, "dayclaude could not get a token to read "+repository)
 		return
 	}
-	resp, err := b.exchange(cancel, req)
+	resp, err := b.patiently(cancel, req)
 	if err != nil {
 		b.log.Warn("git upstream failed", "repository", repository, "error", err)
 		reason := "dayclaude could not reach the host of " + repository
@@ -74,6 +77,49 @@ func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
 	if err := b.relay(w, resp.Body, cancel); err != nil {
 		b.log.Info("a fetch was cut", "repository", repository, "error", err)
 		panic(http.ErrAbortHandler) // net/http's way to let git see the cut
+	}
+}
+
+// How long a fetch's first request is tried for, and the pauses between.
+const (
+	gitOutage       = 150 * time.Second
+	gitPause        = time.Second
+	longestGitPause = 15 * time.Second
+)
+
+// patiently repeats a request without a body, a fetch's first one, while the
+// upstream does not answer or is down: git itself tries nothing twice.
+func (b *Broker) patiently(cancel context.CancelCauseFunc, req *http.Request) (*http.Response, error) {
+	const service = "GitHub"
+	ctx := req.Context()
+	var since time.Time
+	for pause := b.pause; ; pause = min(2*pause, longestGitPause) {
+		began := b.cfg.Now()
+		resp, err := b.exchange(cancel, req, b.idle)
+		down := err != nil || resp.StatusCode >= http.StatusInternalServerError
+		if !down && !since.IsZero() {
+			notice.Back(ctx, service, b.cfg.Now())
+		}
+		if !down || req.Body != nil || errors.Is(err, errRedirect) || ctx.Err() != nil {
+			return resp, err
+		}
+		if since.IsZero() {
+			since = began
+		}
+		if b.cfg.Now().Sub(since) >= b.outage {
+			return resp, err
+		}
+		why := wordsOf(err)
+		if err == nil {
+			why = resp.Status
+			resp.Body.Close()
+		}
+		notice.Away(ctx, service, since, fmt.Errorf("%s does not answer git (%s)", service, untrusted.Line(why, 200)), b.outage)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 }
 

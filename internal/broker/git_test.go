@@ -130,6 +130,7 @@ func TestGitUpstreamAnswers(t *testing.T) {
 			t.Parallel()
 			host := newUpstream(t, tt.answer)
 			b := serve(t, Config{GitURL: host.URL, Repositories: []string{"demo/shop"}})
+			b.outage = 0
 			status, header, answer := do(t, http.MethodGet, b.url+"/git/demo/shop.git/info/refs?service=git-upload-pack", "",
 				"Git-Protocol", "version=2:object-format=sha256", "Cookie", "x")
 			if status != tt.status || !strings.Contains(answer, tt.says) || name == "limit" && header.Get("Retry-After") != "9" {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,8 +156,8 @@ const messagesPath, countPath = "/v1/messages", "/v1/messages/count_tokens"
 
 // messages forwards a call, metered.
 func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
 	c, release, err := b.readCall(w, r, false)
 	if err != nil {
 		b.refuseCall(w, r, err)
@@ -166,7 +167,7 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 	price, _ := Price(c.model)
 	body := c.encode()
 	prompt, asked := c.promptBound(len(body)), c.maxTokens
-	waiting, stop := context.WithTimeout(ctx, b.idle)
+	waiting, stop := context.WithTimeout(ctx, b.whole)
 	defer stop()
 	reserved, err := b.budget.reserve(waiting, c, price, prompt, func() (int64, error) { return b.count(waiting, r, c) })
 	if err != nil {
@@ -191,7 +192,11 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 		}
 		b.budget.settle(reserved, price.usd(u), u)
 	}()
-	resp, err := b.send(ctx, cancel, r, messagesPath, body, &sent)
+	first := b.whole
+	if c.stream {
+		first = b.idle
+	}
+	resp, err := b.send(ctx, cancel, r, messagesPath, body, first, &sent)
 	release()
 	if err != nil {
 		b.refuseCall(w, r, err)
@@ -200,8 +205,8 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		sent = false // an error costs nothing
-		whole := b.readWhole(resp)
-		b.note(refusalIn(resp, whole))
+		whole := b.readWhole(cancel, resp)
+		b.note(r.Context(), refusalIn(resp, whole))
 		relayWhole(w, resp, whole)
 		return
 	}
@@ -210,7 +215,7 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m.stream = strings.HasPrefix(resp.Header.Get("Content-Type"), "text/event-stream")
-	b.answered()
+	b.answered(r.Context())
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
 	w.WriteHeader(http.StatusOK)
 	err = b.relay(w, resp.Body, cancel, m)
@@ -218,16 +223,17 @@ func (b *Broker) messages(w http.ResponseWriter, r *http.Request) {
 	b.log.Debug("broker forwarded a call", "model", c.model, "complete", m.done, "prompt_tokens", m.usage.prompt(), "output_tokens", m.usage.Output)
 	if err != nil {
 		if r.Context().Err() == nil {
-			b.note(b.refusalOf(fmt.Errorf("the answer was cut: %w", err)))
+			b.note(r.Context(), b.refusalOf(fmt.Errorf("the answer was cut: %w", err)))
 		}
 		b.log.Info("an answer was cut", "model", c.model, "error", err)
 		panic(http.ErrAbortHandler) // net/http's way to let the caller see the cut
 	}
 }
 
-// send forwards a body. It sets sent once the upstream may have read it all:
-// from then on the call may cost something.
-func (b *Broker) send(ctx context.Context, cancel context.CancelFunc, r *http.Request, path string, body []byte, sent *bool) (*http.Response, error) {
+// send forwards a body, and waits so long for the answer's head. It sets sent
+// once the upstream may have read it all: from then on the call may cost
+// something.
+func (b *Broker) send(ctx context.Context, cancel context.CancelCauseFunc, r *http.Request, path string, body []byte, first time.Duration, sent *bool) (*http.Response, error) {
 	var wrote atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		WroteRequest: func(info httptrace.WroteRequestInfo) { wrote.Store(wrote.Load() || info.Err == nil) },
@@ -236,13 +242,14 @@ func (b *Broker) send(ctx context.Context, cancel context.CancelFunc, r *http.Re
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.exchange(cancel, req)
+	resp, err := b.exchange(cancel, req, first)
 	*sent = err == nil || wrote.Load() && !errors.Is(err, errRedirect)
 	return resp, err
 }
 
 // readWhole reads a small answer, an error or a count, bounded and redacted.
-func (b *Broker) readWhole(resp *http.Response) string {
+func (b *Broker) readWhole(cancel context.CancelCauseFunc, resp *http.Response) string {
+	defer watch(cancel, b.idle).Stop()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxError+1))
 	if err != nil || len(body) > maxError {
 		body = (&refusal{resp.StatusCode, "api_error", "the API's answer could not be read"}).body()
@@ -256,41 +263,48 @@ func (b *Broker) readWhole(resp *http.Response) string {
 // relayWhole passes on what readWhole read. Claude Code decides by the status
 // whether to try again. It does so ten times after a 401, for its credential
 // may have been renewed; the host's is the same for the whole run, so that a
-// refused one becomes a 403.
+// refused one becomes a 403. It gives up when it is told to wait for more than
+// a minute; up to ten of them are waited for in steps.
 func relayWhole(w http.ResponseWriter, resp *http.Response, body string) {
+	const step, most = time.Minute, 10 * time.Minute
 	status := resp.StatusCode
 	if status == http.StatusUnauthorized {
 		status = http.StatusForbidden
 	}
 	copyHeaders(w.Header(), resp.Header, forwardedResponseHeader)
+	if after := retryAfter(resp); after > step && after <= most && usageReset(resp).IsZero() {
+		w.Header().Set("Retry-After", strconv.Itoa(int(step.Seconds())))
+	}
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, body) // to a caller who may have gone
 }
 
 // countTokens forwards a count, which is free.
 func (b *Broker) countTokens(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
 	c, release, err := b.readCall(w, r, true)
 	if err != nil {
 		b.refuse(w, r, err)
 		return
 	}
 	defer release()
-	resp, err := b.send(ctx, cancel, r, countPath, c.body.only(countFields).appendTo(nil), new(bool))
+	resp, err := b.send(ctx, cancel, r, countPath, c.body.only(countFields).appendTo(nil), b.idle, new(bool))
 	if err != nil {
 		b.refuse(w, r, err)
 		return
 	}
 	defer resp.Body.Close()
-	relayWhole(w, resp, b.readWhole(resp))
+	relayWhole(w, resp, b.readWhole(cancel, resp))
 }
 
 // count asks the API how many tokens a call's prompt has.
 func (b *Broker) count(ctx context.Context, r *http.Request, c *call) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	resp, err := b.send(ctx, cancel, r, countPath, c.body.only(countFields).appendTo(nil), new(bool))
+	const limit = 30 * time.Second
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer watch(cancel, limit).Stop()
+	resp, err := b.send(ctx, cancel, r, countPath, c.body.only(countFields).appendTo(nil), limit, new(bool))
 	if err != nil {
 		return 0, err
 	}

@@ -351,7 +351,7 @@ func TestSilentUpstream(t *testing.T) {
 			<-r.Context().Done()
 		})
 		b := serve(t, Config{Anthropic: up.URL})
-		b.idle = 50 * time.Millisecond
+		b.idle, b.whole = 50*time.Millisecond, 50*time.Millisecond
 		resp, err := b.open(t, requestBody(``))
 		if err != nil {
 			t.Fatal(err)

@@ -32,14 +32,14 @@ func TestRefusal(t *testing.T) {
 		want   Refusal
 		holds  string // in the message; "": want has all of it
 	}{
-		"key":          {failing(401, "authentication_error", "invalid x-api-key", "Request-Id", "req_1"), "", Refusal{ByAnthropic, 401, "authentication_error", "invalid x-api-key", "req_1", time.Time{}}, ""},
-		"overloaded":   {failing(529, "overloaded_error", "Overloaded"), "", Refusal{ByAnthropic, 529, "overloaded_error", "Overloaded", "req_body", time.Time{}}, ""},
-		"rate limit":   {failing(429, "rate_limit_error", "slow down", "Anthropic-Ratelimit-Unified-Reset", "1800000000"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "slow down", "req_body", time.Time{}}, ""},
-		"usage limit":  {failing(429, "rate_limit_error", "limit", "Anthropic-Ratelimit-Unified-Reset", "1800000000", "Anthropic-Ratelimit-Unified-Status", "rejected"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "limit", "req_body", reset}, ""},
-		"odd reset":    {failing(429, "rate_limit_error", "limit", "Anthropic-Ratelimit-Unified-Reset", "-1", "Anthropic-Ratelimit-Unified-Status", "rejected"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "limit", "req_body", time.Time{}}, ""},
-		"echo":         {failing(401, "authentication_error", "no "+canary+"\x1b[2J\u202e"), "", Refusal{ByAnthropic, 401, "authentication_error", "no [redacted][2J", "req_body", time.Time{}}, ""},
-		"endless":      {failing(500, "api_error", strings.Repeat("e", maxError)), "", Refusal{ByAnthropic, 500, "api_error", "the API's answer could not be read", "", time.Time{}}, ""},
-		"proxy's page": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad\nGateway</h1>", 503) }, "", Refusal{ByAnthropic, 503, "", "<h1>Bad Gateway</h1>", "", time.Time{}}, ""},
+		"key":          {failing(401, "authentication_error", "invalid x-api-key", "Request-Id", "req_1"), "", Refusal{ByAnthropic, 401, "authentication_error", "invalid x-api-key", "req_1", time.Time{}, 0}, ""},
+		"overloaded":   {failing(529, "overloaded_error", "Overloaded"), "", Refusal{ByAnthropic, 529, "overloaded_error", "Overloaded", "req_body", time.Time{}, 0}, ""},
+		"rate limit":   {failing(429, "rate_limit_error", "slow down", "Anthropic-Ratelimit-Unified-Reset", "1800000000"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "slow down", "req_body", time.Time{}, 0}, ""},
+		"usage limit":  {failing(429, "rate_limit_error", "limit", "Anthropic-Ratelimit-Unified-Reset", "1800000000", "Anthropic-Ratelimit-Unified-Status", "rejected"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "limit", "req_body", reset, 0}, ""},
+		"odd reset":    {failing(429, "rate_limit_error", "limit", "Anthropic-Ratelimit-Unified-Reset", "-1", "Anthropic-Ratelimit-Unified-Status", "rejected"), "", Refusal{ByAnthropic, 429, "rate_limit_error", "limit", "req_body", time.Time{}, 0}, ""},
+		"echo":         {failing(401, "authentication_error", "no "+canary+"\x1b[2J\u202e"), "", Refusal{ByAnthropic, 401, "authentication_error", "no [redacted][2J", "req_body", time.Time{}, 0}, ""},
+		"endless":      {failing(500, "api_error", strings.Repeat("e", maxError)), "", Refusal{ByAnthropic, 500, "api_error", "the API's answer could not be read", "", time.Time{}, 0}, ""},
+		"proxy's page": {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "<h1>Bad\nGateway</h1>", 503) }, "", Refusal{ByAnthropic, 503, "", "<h1>Bad Gateway</h1>", "", time.Time{}, 0}, ""},
 		"redirect":     {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/x", 307) }, "", Refusal{By: ByNetwork, Status: 502}, "redirects"},
 		"hung up":      {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "", Refusal{By: ByNetwork, Status: 502}, "EOF"},
 		"other model":  {streamed(1, 1), strings.Replace(requestBody(``), "claude-sonnet-5", "claude-haiku-9", 1), Refusal{By: ByBroker, Status: 403, Type: "permission_error"}, `"claude-haiku-9" is not allowed`},
@@ -84,7 +84,7 @@ func TestRefusal(t *testing.T) {
 		t.Parallel()
 		up := newUpstream(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		b := serve(t, Config{Anthropic: up.URL})
-		b.idle = 50 * time.Millisecond
+		b.whole = 50 * time.Millisecond
 		b.post(t, requestBody(``))
 		if r, _ := b.Refusal(); r.By != ByNetwork || r.Message != "it said nothing for 50ms" {
 			t.Errorf("got %+v", r)
