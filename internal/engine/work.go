@@ -28,7 +28,7 @@ const (
 	setupTimeout       = 15 * time.Minute
 	checkTimeout       = 15 * time.Minute
 	modelCallTimeout   = 10 * time.Minute
-	modelCallRetries   = 4
+	modelCallRetries   = 10 // by Claude Code, who alone repeats model calls: they last for three minutes (measured)
 )
 
 // work gives sandboxd the task, follows it to its end and stores what it came
@@ -223,7 +223,7 @@ func told(e *claude.Event) (kind run.EntryKind, text string, failed bool) {
 	case claude.ToolResult:
 		return run.Gave, e.Summary, e.Failed
 	case claude.Retry:
-		return run.Retry, fmt.Sprintf("the model's API said %s; attempt %d follows in %s", e.Reason, e.Attempt, e.Delay.Round(time.Second)), false
+		return run.Retry, fmt.Sprintf("a call of the model failed (%s); retry %d follows in %s", e.Reason, e.Attempt, e.Delay.Round(time.Second)), false
 	case claude.Denied:
 		return run.Notice, strings.TrimSpace("Claude was not allowed to use " + e.Tool), false
 	}
