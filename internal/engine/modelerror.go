@@ -55,7 +55,11 @@ func refusedByAnthropic(r broker.Refusal) error {
 	case !r.ResetsAt.IsZero():
 		return parked(r.ResetsAt)
 	case r.Status == http.StatusTooManyRequests:
-		return fault.New(fault.Quota, "Anthropic's rate limit is reached (%s)", said).WithHint("wait a while, then run the command again")
+		wait := "a while"
+		if r.RetryAfter > 0 {
+			wait = r.RetryAfter.String()
+		}
+		return fault.New(fault.Quota, "Anthropic's rate limit is reached (%s)", said).WithHint("wait %s, then run the command again", wait)
 	case r.Status >= 500:
 		return fault.New(fault.Claude, "Anthropic's API is in trouble (%s)", said).
 			WithHint("see https://status.claude.com, then run the command again")

@@ -16,6 +16,8 @@ func TestModelError(t *testing.T) {
 	anthropic := func(status int, message string) broker.Refusal {
 		return broker.Refusal{By: broker.ByAnthropic, Status: status, Type: "x_error", Message: message, RequestID: "req_1"}
 	}
+	later := anthropic(429, "slow down")
+	later.RetryAfter = time.Hour
 	limited := anthropic(429, "limit")
 	limited.ResetsAt = reset
 	// What Claude Code says of each, whatever the cause.
@@ -35,6 +37,7 @@ func TestModelError(t *testing.T) {
 		"413":             {login, anthropic(413, ""), fault.Claude, "413 x_error", "--new"},
 		"400":             {login, anthropic(400, "bad"), fault.Claude, "400 bad", "again"},
 		"429":             {login, anthropic(429, "slow down"), fault.Quota, "429 slow down", "wait"},
+		"429 for long":    {login, later, fault.Quota, "429 slow down", "wait 1h0m0s, then"},
 		"429 and reset":   {login, limited, fault.Parked, "18:00 on 23 November", "goes on"},
 		"529":             {login, anthropic(529, "Overloaded"), fault.Claude, "529 Overloaded", "status.claude.com"},
 		"nobody there":    {login, broker.Refusal{By: broker.ByNetwork, Status: 502, Message: "connection refused"}, fault.Unavailable, "connection refused", "network"},
