@@ -151,9 +151,14 @@ func (d *drive) keepFrom(name string, write func(io.Writer) error) error {
 	return os.Rename(f.Name(), path)
 }
 
-// kept reads the changeset that harvest kept.
+// kept reads the changeset that is to be published: what harvest kept, or what
+// a merge made of it.
 func (d *drive) kept() (*changeset.Set, error) {
-	path, err := d.file(changesetFile)
+	name := changesetFile
+	if o := d.run.Outcome; o != nil && o.Merge != nil && o.Merge.Merged {
+		name = mergedFile
+	}
+	path, err := d.file(name)
 	if err != nil {
 		return nil, err
 	}

@@ -97,10 +97,11 @@ func (d *drive) commit(ctx context.Context) (run.State, error) {
 		return "", err
 	}
 	f := d.run.Frozen
+	parents, expect := d.standing()
 	d.say(run.Began, "committing to %s", d.thread.Branch)
 	if d.run.Commit == "" {
 		sha, err := d.Hub.Commit(ctx, f.Repository, hub.CommitInput{
-			Base: set.Base, Changes: set.Changes, RunID: d.run.ID,
+			Base: set.Base, Parents: parents, Changes: set.Changes, RunID: d.run.ID,
 			Message: d.Redactor.Redact(report.CommitMessage(f.Issue.Number, f.Issue.Title, d.run.ID, !d.leaving())),
 		})
 		if err != nil {
@@ -110,7 +111,7 @@ func (d *drive) commit(ctx context.Context) (run.State, error) {
 			return "", err
 		}
 	}
-	head, err := d.Hub.Branch(ctx, f.Repository, d.thread.Branch, d.run.Commit, d.run.ID, f.BranchHead)
+	head, err := d.Hub.Branch(ctx, f.Repository, d.thread.Branch, d.run.Commit, d.run.ID, expect)
 	if err != nil {
 		return "", err
 	}

@@ -25,8 +25,9 @@ const treeChunk = 1000
 
 // CommitInput is one commit to make.
 type CommitInput struct {
-	Base    string // the parent: 40 hex digits
-	Message string // the trailer is added
+	Base    string   // what the changes are made to: 40 hex digits
+	Parents []string // of the commit; none: Base
+	Message string   // the trailer is added
 	Changes []changeset.Change
 	RunID   string
 }
@@ -57,11 +58,18 @@ func (c *Client) Commit(ctx context.Context, repo run.Repository, in CommitInput
 	// Not create: a second commit hurts nobody as long as no branch has it.
 	o := set(repo, "making a commit in "+repo.FullName(), contentsWrite)
 	message := withTrailer(in.Message, in.RunID)
+	parents := []*github.Commit{{SHA: &in.Base}}
+	if in.Parents != nil {
+		parents = nil
+		for _, p := range in.Parents {
+			parents = append(parents, &github.Commit{SHA: &p})
+		}
+	}
 	made, err := call(ctx, c, o, func(ctx context.Context, gh *github.Client) (*github.Commit, *github.Response, error) {
 		return gh.Git.CreateCommit(ctx, repo.Owner, repo.Name, &github.Commit{
 			Message: &message,
 			Tree:    &github.Tree{SHA: &tree},
-			Parents: []*github.Commit{{SHA: &in.Base}},
+			Parents: parents,
 		}, nil)
 	})
 	if err != nil {

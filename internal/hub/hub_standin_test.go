@@ -211,23 +211,24 @@ func TestStandInCompare(t *testing.T) {
 	_, err = s.Commit(ctx, "acme/shop", "main", "third", files)
 	must(t, err)
 	for _, base := range []string{start, "topic/a+b"} {
-		paths, complete, err := c.Compare(ctx, repo, base, "main")
-		if slices.Sort(paths); err != nil || !complete || !slices.Equal(paths, []string{"new", "run.sh", "src/sum.go", "src/total.go"}) {
-			t.Errorf("from %s: %q, %t, %v", base, paths, complete, err)
+		found, err := c.Compare(ctx, repo, base, "main")
+		if slices.Sort(found.Paths); err != nil || !found.Complete || found.Parted != start ||
+			!slices.Equal(found.Paths, []string{"new", "run.sh", "src/sum.go", "src/total.go"}) {
+			t.Errorf("from %s: %+v, %v", base, found, err)
 		}
 	}
-	if paths, complete, err := c.Compare(ctx, repo, "main", start); err != nil || !complete || paths != nil {
-		t.Errorf("backwards: %q, %t, %v", paths, complete, err)
+	if found, err := c.Compare(ctx, repo, "main", start); err != nil || !found.Complete || found.Paths != nil || found.Parted != start {
+		t.Errorf("backwards: %+v, %v", found, err)
 	}
 	for i := range maxCompared {
 		files[fmt.Sprint("many/", i)] = &fstest.MapFile{}
 	}
 	_, err = s.Commit(ctx, "acme/shop", "main", "many", files)
 	must(t, err)
-	if paths, complete, err := c.Compare(ctx, repo, start, "main"); err != nil || complete || len(paths) < maxCompared {
-		t.Errorf("many: %d paths, %t, %v", len(paths), complete, err)
+	if found, err := c.Compare(ctx, repo, start, "main"); err != nil || found.Complete || len(found.Paths) < maxCompared {
+		t.Errorf("many: %d paths, %t, %v", len(found.Paths), found.Complete, err)
 	}
-	if _, _, err := c.Compare(ctx, repo, start, "nowhere"); fault.KindOf(err) != fault.NotFound {
+	if _, err := c.Compare(ctx, repo, start, "nowhere"); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("a branch that is not there: %v", err)
 	}
 }

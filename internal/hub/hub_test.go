@@ -272,7 +272,7 @@ func methods() []method {
 			return err
 		}},
 		{name: "Compare", line: "GET " + at + "/compare/" + sha("aa") + "...main", call: func(ctx context.Context, c *Client) error {
-			_, _, err := c.Compare(ctx, shop, sha("aa"), "main")
+			_, err := c.Compare(ctx, shop, sha("aa"), "main")
 			return err
 		}},
 		{name: "Commit/base", line: "GET " + at + "/git/commits/" + sha("aa"), call: commit},

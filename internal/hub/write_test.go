@@ -71,6 +71,13 @@ func TestCommit(t *testing.T) {
 	if commit["tree"] != sha("ba") || fmt.Sprint(commit["parents"]) != "["+sha("aa")+"]" || commit["author"] != nil {
 		t.Errorf("commit is %v", commit)
 	}
+	_, err = c.Commit(t.Context(), shop, CommitInput{
+		Base: sha("aa"), Parents: []string{sha("cc"), sha("aa")}, RunID: "r_1",
+		Changes: []changeset.Change{file("a", changeset.ModeFile, content)},
+	})
+	if merged := s.last("POST " + at + "/git/commits"); err != nil || fmt.Sprint(merged["parents"]) != "["+sha("cc")+" "+sha("aa")+"]" {
+		t.Errorf("a merge: %v, %v", merged, err)
+	}
 }
 
 func TestCommitRefuses(t *testing.T) {

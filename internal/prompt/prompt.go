@@ -74,19 +74,49 @@ func Task(in Input) string {
 - If the issue is wrong, or is solved already, change nothing and say why. If something essential is unclear, change nothing and ask; do not guess.
 - Leave no files behind that do not belong in the repository.
 `)
-	if check := Clean(in.Check, maxCheck); check != "" {
-		fmt.Fprintf(&b, "\nWhen you are done, dayclaude runs this check and publishes its result. Run it yourself first:\n\n%s\n", indent(check))
-	}
-	b.WriteString(`
+	checkFirst(&b, in.Check)
+	b.WriteString(howToEnd + `- If you changed nothing, the message becomes a comment on the issue: answer the question, say why nothing had to change, or ask what you need to know.
+`)
+	return b.String()
+}
+
+// howToEnd says what the final message has to be.
+const howToEnd = `
 ## How to end
 
 Your last message becomes the pull request, word for word. Write it for the people who will review it:
 
 - The first line is the title: what the change does, in the imperative, at most 72 characters, without a heading mark or a label such as "Title:".
 - Then, after an empty line, short paragraphs: what was wrong, what you changed, how you checked it. State only what you did and saw.
-- If you changed nothing, the message becomes a comment on the issue: answer the question, say why nothing had to change, or ask what you need to know.
+`
+
+// Merge is the prompt of the turn after a branch, which now stands at the
+// commit, turned out to conflict with what Claude did. The paths in conflict
+// are added to it.
+func Merge(in Input, branch, commit string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `While you worked on issue #%d, others pushed to %s of %s. It stands at %.10s now, and that conflicts with your changes.
+
+The directory has been put onto that commit, and your changes were applied to it: all that went by itself is done and uncommitted, all that did not is listed at the end. Merge it by hand:
+
+- Between the markers `+"`<<<<<<<`, `=======` and `>>>>>>>`"+` stands first what is there now, then what you wrote. Find out what each side meant, and keep both. Leave no marker.
+- A file in the list without markers was deleted or moved by one side: decide what is to become of it.
+- Change nothing else but what the others' changes make necessary. Then run the repository's tests.
+- If both cannot be kept, leave the markers as they are and say why.
+`, in.Frozen.Issue.Number, word(branch), word(in.Frozen.Repository.FullName()), commit)
+	checkFirst(&b, in.Check)
+	b.WriteString(howToEnd + `- It takes the place of the one that you ended with before: describe the whole change, not the merge alone.
+
+## Files in conflict
 `)
 	return b.String()
+}
+
+// checkFirst tells of the check that follows.
+func checkFirst(b *strings.Builder, check string) {
+	if check = Clean(check, maxCheck); check != "" {
+		fmt.Fprintf(b, "\nWhen you are done, dayclaude runs this check and publishes its result. Run it yourself first:\n\n%s\n", indent(check))
+	}
 }
 
 // describe writes the issue as data. The boundary tells a real comment from

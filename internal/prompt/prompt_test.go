@@ -47,6 +47,13 @@ func TestTask(t *testing.T) {
 	}
 }
 
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	in := input("Totals are off by a cent", "x")
+	in.Check = "make test"
+	testenv.Golden(t, "testdata/merge.golden", Merge(in, "trunk\n\u202e", strings.Repeat("0123456789", 4)))
+}
+
 func TestSystem(t *testing.T) {
 	t.Parallel()
 	testenv.Golden(t, "testdata/system.golden", System())

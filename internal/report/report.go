@@ -38,7 +38,7 @@ func PullRequest(t run.Thread, r run.Run, at time.Time) (title, body string) {
 		words = cmp.Or(words, "Claude did not come to describe this change.")
 	}
 	words = cmp.Or(words, "Claude left no description of this change.")
-	return title, page(reason, words, "---", check(r),
+	return title, page(reason, words, "---", merge(r), missing(r), check(r),
 		fmt.Sprintf("%s #%d", verb, t.Ref.Number), meta(r, at),
 		fmt.Sprintf("To ask for changes, comment on #%d and run `dayclaude run-issue %s` again.", t.Ref.Number, t.Ref),
 		Marker(t))
@@ -78,7 +78,7 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 	case run.Done:
 		title, _ := PullRequest(t, r, at)
 		return page(fmt.Sprintf("**Opened #%d**: %s", o.PullRequest, Markdown(title, 4*maxTitle)),
-			check(r), meta(r, at), Marker(t))
+			merge(r), missing(r), check(r), meta(r, at), Marker(t))
 	case run.Unchanged:
 		words := "Claude ended without a change, and without a word on why."
 		if r.Result != nil && strings.TrimSpace(r.Result.Answer) != "" {
@@ -98,7 +98,7 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 	if !ok {
 		opening = "**This did not work.** dayclaude tried to solve this issue and failed."
 	}
-	return page(opening, problem(r), findings(o.Findings), check(r), work(t, r), hint(r), again, meta(r, at), Marker(t))
+	return page(opening, problem(r), findings(o.Findings), missing(r), check(r), work(t, r), hint(r), again, meta(r, at), Marker(t))
 }
 
 // CommitMessage is the message of a run's one commit. Its last line is how
@@ -160,7 +160,10 @@ func check(r run.Run) string {
 	}
 	c := r.Result.Check
 	verdict := fmt.Sprintf("**Check passed**: %s, exit code 0", code(c.Command))
-	if c.ExitCode != 0 {
+	switch {
+	case c.TimedOut:
+		verdict = fmt.Sprintf("**Check did not end**: %s was stopped", code(c.Command))
+	case c.ExitCode != 0:
 		verdict = fmt.Sprintf("**Check failed**: %s, exit code %d", code(c.Command), c.ExitCode)
 	}
 	verdict += fmt.Sprintf(", after %s.", c.Duration.Round(100*time.Millisecond))
@@ -183,7 +186,11 @@ func problem(r run.Run) string {
 	if r.Outcome == nil || r.Outcome.Problem.Message == "" {
 		return ""
 	}
-	return "> " + strings.ReplaceAll(Markdown(strings.TrimSpace(r.Outcome.Problem.Message), maxMessage), "\n", "\n> ")
+	return quote(r.Outcome.Problem.Message)
+}
+
+func quote(text string) string {
+	return "> " + strings.ReplaceAll(Markdown(strings.TrimSpace(text), maxMessage), "\n", "\n> ")
 }
 
 func hint(r run.Run) string {

@@ -95,7 +95,21 @@ func TestPullRequest(t *testing.T) {
 	none.Result = nil
 	partial := usual()
 	partial.Outcome = &run.Outcome{State: run.Limited, Problem: run.Problem{Message: "the limit of 40 turns was reached"}}
-	for name, r := range map[string]run.Run{"pr": usual(), "pr-hostile": hostile, "pr-empty": none, "pr-partial": partial} {
+	beside := func(m run.Merge) run.Run {
+		r := usual()
+		m.Branch, m.Onto, m.Ended = "release/`2`", "0123456789abcdef0123456789abcdef01234567", true
+		r.Outcome = &run.Outcome{State: run.Done, Merge: &m}
+		return r
+	}
+	slow := beside(run.Merge{Merged: true})
+	slow.Result.Check.ExitCode, slow.Result.Check.TimedOut = -1, true
+	slow.Result.Missing = []string{"the submodule lib is missing: this run may not read the repository \"o/lib\"", "@mona <b>"}
+	for name, r := range map[string]run.Run{
+		"pr": usual(), "pr-hostile": hostile, "pr-empty": none, "pr-partial": partial, "pr-missing": slow,
+		"pr-merged":   beside(run.Merge{Merged: true, Conflicts: []string{"money.go", "a `b`.go"}}),
+		"pr-conflict": beside(run.Merge{Conflicts: strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12"), Problem: run.Problem{Message: "Claude left conflicts in 1"}}),
+		"pr-unknown":  beside(run.Merge{Problem: run.Problem{Message: "the sandbox is gone"}}),
+	} {
 		t.Run(name, func(t *testing.T) {
 			title, body := PullRequest(thread, r, at)
 			testenv.Golden(t, "testdata/"+name+".md", title+"\n\n"+body)

@@ -117,12 +117,15 @@ type Result struct {
 	Check     *Check  `json:"check,omitempty"`
 	SessionID string  `json:"session_id,omitempty"`
 	Problem   Problem `json:"problem,omitzero"` // why the task did not end well
+	// Missing says what of the repository Claude did not have: submodules, Git LFS.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // Check is the repository's own check command, run after Claude.
 type Check struct {
 	Command  string        `json:"command"`
 	ExitCode int           `json:"exit_code"`
+	TimedOut bool          `json:"timed_out,omitempty"`
 	Tail     string        `json:"tail"` // last lines of its output
 	Duration time.Duration `json:"duration"`
 }
@@ -157,6 +160,7 @@ func ProblemOf(err error) Problem {
 type Outcome struct {
 	State        State    `json:"state"` // the final state that follows Settling
 	Problem      Problem  `json:"problem,omitzero"`
+	Merge        *Merge   `json:"merge,omitempty"`
 	Findings     []string `json:"findings,omitempty"` // what the gate refused, a line each
 	FilesChanged int      `json:"files_changed"`
 	Title        string   `json:"title,omitempty"` // of the pull request
