@@ -21,7 +21,8 @@ func decodeStrict(content []byte, into any) error {
 		return nil
 	}
 	if wrong := (*yaml.TypeError)(nil); errors.As(err, &wrong) {
-		return errors.New(unknownKey.ReplaceAllString(wrong.Errors[0], "unknown key $1"))
+		said := strings.ToValidUTF8(wrong.Errors[0], "") // the library cuts values anywhere
+		return errors.New(unknownKey.ReplaceAllString(said, "unknown key $1"))
 	} else if err != nil {
 		return errors.New(strings.TrimPrefix(err.Error(), "yaml: "))
 	}
