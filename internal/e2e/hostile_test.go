@@ -1,195 +1,29 @@
 package e2e_test
 
 import (
-	"encoding/json"
 	"fmt"
-	"io"
-	"io/fs"
+	"math"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
-
 	"github.com/dayclaude/dayclaude/internal/changeset"
 	"github.com/dayclaude/dayclaude/internal/claude"
-	"github.com/dayclaude/dayclaude/internal/devstack/github"
-	"github.com/dayclaude/dayclaude/internal/e2e"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
+	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
-// liar is what may listen on sandboxd's port once the agent has taken the
-// sandbox over. Without lies it says that Claude changed the README.
-type liar struct {
-	lies   map[string]http.HandlerFunc // by route, instead of the truth
-	answer string                      // Claude's
-	events []api.Event                 // before the end
-	set    []changeset.Change
-
-	mu   sync.Mutex
-	task api.Task
-}
-
-const previewToken = "preview"
-
-func (l *liar) asked() api.Task {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.task
-}
-
-func (l *liar) status(phase api.Phase) api.Status {
-	return api.Status{ID: l.asked().ID, Phase: phase, Base: l.asked().Repository.Commit}
-}
-
-func sendJSON(w http.ResponseWriter, v any) { _ = json.NewEncoder(w).Encode(v) } // to a client that may be gone
-
-func (l *liar) handler() http.Handler {
-	truth := map[string]http.HandlerFunc{
-		"GET /healthz": func(w http.ResponseWriter, _ *http.Request) {
-			sendJSON(w, api.Health{OK: true, Protocol: api.Protocol, PID: 2, Tools: map[string]bool{"git": true}})
-		},
-		"POST /v1/tasks": func(w http.ResponseWriter, r *http.Request) {
-			l.mu.Lock()
-			_ = json.NewDecoder(r.Body).Decode(&l.task)
-			l.mu.Unlock()
-			sendJSON(w, l.status(api.PhaseClone))
-		},
-		"GET /v1/tasks/{id}":         func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, l.status(api.PhaseClaude)) },
-		"POST /v1/tasks/{id}/cancel": func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, l.status(api.PhaseEnded)) },
-		"GET /v1/tasks/{id}/events": func(w http.ResponseWriter, _ *http.Request) {
-			end := l.status(api.PhaseEnded)
-			end.Claude = &claude.Result{Ending: claude.Answered, Answer: l.answer, Turns: 1}
-			for i, e := range append(l.events[:len(l.events):len(l.events)], api.Event{Phase: api.PhaseEnded, Ended: &end}) {
-				e.Number = int64(i + 1)
-				sendEvent(w, e)
-			}
-		},
-		"GET /v1/tasks/{id}/changeset": func(w http.ResponseWriter, _ *http.Request) {
-			sendJSON(w, changeset.Set{Base: l.asked().Repository.Commit, Changes: l.set})
-		},
-		"GET /v1/tasks/{id}/transcript": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "{}") },
-		"GET /v1/tunnel": func(w http.ResponseWriter, r *http.Request) {
-			if socket, err := websocket.Accept(w, r, nil); err == nil {
-				_, _ = io.Copy(io.Discard, websocket.NetConn(r.Context(), socket, websocket.MessageBinary))
-			}
-		},
+// TestTruth is what the others are to be measured by.
+func TestTruth(t *testing.T) {
+	l := &liar{set: readme}
+	s, _ := l.lie(t, 0, "")
+	s.Pull("demo/shop")
+	if l.took > memory(quietMemory) {
+		t.Errorf("the command took %d MiB of memory", l.took)
 	}
-	mux := http.NewServeMux()
-	for route, handler := range truth {
-		if lie := l.lies[route]; lie != nil {
-			handler = lie
-		}
-		mux.HandleFunc(route, handler)
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Daytona-Preview-Token") != previewToken {
-			return // some other test's snoop, which knocks on every port
-		}
-		mux.ServeHTTP(w, r)
-	})
-}
-
-func sendEvent(w io.Writer, e api.Event) {
-	data, _ := json.Marshal(e)
-	fmt.Fprintf(w, "data: %s\n\n", data)
-}
-
-// endless writes for as long as anybody reads.
-func endless(head string, part func(i int) string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		_, err := io.WriteString(w, head)
-		for i := 1; err == nil; i++ {
-			_, err = io.WriteString(w, part(i))
-		}
-	}
-}
-
-const (
-	routeHealth     = "GET /healthz"
-	routeTasks      = "POST /v1/tasks"
-	routeEvents     = "GET /v1/tasks/{id}/events"
-	routeChangeset  = "GET /v1/tasks/{id}/changeset"
-	routeTranscript = "GET /v1/tasks/{id}/transcript"
-	routeTunnel     = "GET /v1/tunnel"
-)
-
-// lie runs the command against a liar and holds what comes of it to bounds.
-// want is in the run's error, or "" for a run that must succeed.
-func (l *liar) lie(t *testing.T, want string, flags ...string) (*e2e.Stack, *e2e.Result) {
-	t.Helper()
-	s := onProcess(t, e2e.Options{})
-	server := httptest.NewServer(l.handler())
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close() })
-	s.WrapDaytona(func(real http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if strings.HasSuffix(r.URL.Path, "/preview-url") {
-				sendJSON(w, map[string]string{"sandboxId": "any", "url": server.URL, "token": previewToken})
-				return
-			}
-			real.ServeHTTP(w, r)
-		})
-	})
-	command := s.Start(append([]string{"run-issue", s.Shop(github.Issue{}), "--json"}, flags...)...)
-	peak := peakOf(command.PID())
-	r := command.Wait()
-	if most := peak(); most > 1024 { // with the race detector; without it 300
-		t.Errorf("the command took %d MiB of memory", most)
-	}
-	if kept := sizeOf(t, s.StateDir()); kept > 150<<20 {
-		t.Errorf("the command keeps %d MiB", kept>>20)
-	}
-	problem, _ := r.JSON()["error"].(map[string]any)
-	message, _ := problem["message"].(string)
-	switch {
-	case want == "" && r.Exit != 0:
-		t.Error(r)
-	case want != "" && (r.Exit == 0 || !strings.Contains(message, want)):
-		t.Errorf("exit code %d, error %q; want one with %q", r.Exit, message, want)
-	case len(message) > 8<<10:
-		t.Errorf("the error is %d bytes long", len(message))
-	}
-	return s, r
-}
-
-// peakOf follows a process until it ends; the function that it returns then
-// tells its peak memory in MiB.
-func peakOf(pid int) func() int {
-	peak, ended := 0, make(chan struct{})
-	go func() {
-		defer close(ended)
-		for tick := time.Tick(10 * time.Millisecond); ; <-tick {
-			status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-			_, after, found := strings.Cut(string(status), "VmHWM:")
-			if err != nil || !found { // it is gone, or waits to be
-				return
-			}
-			kib := 0
-			_, _ = fmt.Sscan(after, &kib)
-			peak = max(peak, kib>>10)
-		}
-	}()
-	return func() int { <-ended; return peak }
-}
-
-func sizeOf(t *testing.T, dir string) (size int64) {
-	t.Helper()
-	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
-		if err == nil && e.Type().IsRegular() {
-			info, _ := e.Info()
-			size += info.Size()
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
-	}
-	return size
 }
 
 // TestLies: whatever a taken-over sandbox says, the run ends soon with a
@@ -204,8 +38,23 @@ func TestLies(t *testing.T) {
 		t.Errorf("the sandbox led the command to another server: %s %v", r.URL, r.Header)
 	}))
 	t.Cleanup(elsewhere.Close)
-	event := func(e api.Event) http.HandlerFunc {
-		return func(w http.ResponseWriter, _ *http.Request) { sendEvent(w, e) }
+	events := func(all ...api.Event) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			for _, e := range all {
+				sendEvent(w, e)
+			}
+		}
+	}
+	numbered := func(numbers ...int64) http.HandlerFunc {
+		var all []api.Event
+		for _, n := range numbers {
+			all = append(all, api.Event{Number: n, Phase: api.PhaseClaude, Started: true})
+		}
+		return events(all...)
+	}
+	many := map[string]bool{}
+	for i := range 20_000 {
+		many[fmt.Sprintf("tool-%d\x1b[2J", i)] = false
 	}
 	for name, lie := range map[string]struct {
 		route  string
@@ -216,18 +65,31 @@ func TestLies(t *testing.T) {
 			return fmt.Sprintf("data: {\"number\":%d,\"phase\":\"claude\",\"claude\":{\"kind\":\"said\",\"text\":\"%s%[2]s\"}}\n\n", i, text)
 		}), "more than"},
 		"a line without end":    {routeEvents, endless("data: ", func(int) string { return text }), "a line of events is longer"},
-		"a number left out":     {routeEvents, event(api.Event{Number: 2, Phase: api.PhaseClaude, Started: true}), "where 1 is due"},
-		"two things at once":    {routeEvents, event(api.Event{Number: 1, Phase: api.PhaseClaude, Started: true, Output: "a"}), "holds 2 things"},
-		"an unknown phase":      {routeEvents, event(api.Event{Number: 1, Phase: "\x1b[2J", Started: true}), "holds 1 things"},
-		"another task's end":    {routeEvents, event(api.Event{Number: 1, Phase: api.PhaseEnded, Ended: &api.Status{ID: "b", Phase: api.PhaseEnded}}), "ends another task"},
+		"a compressed line":     {routeEvents, bomb("data: "), "a line of events is longer"},
+		"a number left out":     {routeEvents, numbered(2), "event 2 came where 1 is due"},
+		"a number twice":        {routeEvents, numbered(1, 1), "event 1 came where 2 is due"},
+		"numbers going back":    {routeEvents, numbered(1, 2, 1), "event 1 came where 3 is due"},
+		"a negative number":     {routeEvents, numbered(-1), "event -1 came"},
+		"a huge number":         {routeEvents, numbered(math.MaxInt64), "event 9223372036854775807 came"},
+		"two things at once":    {routeEvents, events(api.Event{Number: 1, Phase: api.PhaseClaude, Started: true, Output: "a"}), "holds 2 things"},
+		"an unknown phase":      {routeEvents, events(api.Event{Number: 1, Phase: "\x1b[2J", Started: true}), "holds 1 things"},
+		"another task's end":    {routeEvents, events(api.Event{Number: 1, Phase: api.PhaseEnded, Ended: &api.Status{ID: "b", Phase: api.PhaseEnded}}), "ends another task"},
 		"another task's status": {routeTasks, func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, api.Status{ID: "b", Phase: "clone"}) }, "is about task"},
 		"a status without end":  {routeTasks, endless(`{"id":"`, func(int) string { return text }), "more than 1048576 bytes"},
+		"a compressed status":   {routeTasks, bomb(`{"id":"`), "more than 1048576 bytes"},
 		"a health without end":  {routeHealth, endless(`{"version":"`, func(int) string { return text }), "more than 1048576 bytes"},
+		"many tools missing": {routeHealth, func(w http.ResponseWriter, _ *http.Request) {
+			sendJSON(w, api.Health{OK: true, Protocol: api.Protocol, Tools: many})
+		}, "lacks tool-0"},
+		"another protocol": {routeHealth, func(w http.ResponseWriter, _ *http.Request) {
+			sendJSON(w, api.Health{OK: true, Protocol: math.MaxInt, PID: math.MinInt})
+		}, "sandboxd does not answer"},
 		"a way elsewhere": {routeTasks, func(w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, elsewhere.URL+"/astray", http.StatusPermanentRedirect)
 		}, "answered 308"},
 		"no tunnel":              {routeTunnel, func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, "hello") }, "tunnel"},
 		"content without end":    {routeChangeset, endless(`{"changes":[{"path":"a","mode":"100644","content":"`, func(int) string { return text }), "longer than"},
+		"compressed content":     {routeChangeset, bomb(`{"changes":[{"path":"a","mode":"100644","content":"`), "longer than"},
 		"changes without end":    {routeChangeset, endless(`{"changes":[`, func(i int) string { return fmt.Sprintf(`{"path":"%d","deleted":true},`, i) }), "more than 20000 changes"},
 		"nesting without end":    {routeChangeset, endless(`{"changes":[{"path":`, func(int) string { return strings.Repeat("[", 4000) }), "changeset"},
 		"a key it does not have": {routeChangeset, func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, map[string]any{"exec": "id"}) }, "unknown key"},
@@ -237,7 +99,7 @@ func TestLies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := &liar{lies: map[string]http.HandlerFunc{lie.route: lie.answer}, set: readme}
-			s, _ := l.lie(t, lie.want)
+			s, _ := l.lie(t, 1, lie.want, "--no-draft")
 			s.NoPull("demo/shop", "main")
 		})
 	}
@@ -249,24 +111,45 @@ var readme = []changeset.Change{{Path: "README.md", Mode: changeset.ModeFile, Co
 // without looking long, and leave nothing outside the run's own directory.
 func TestHostileChanges(t *testing.T) {
 	t.Parallel()
-	deep := make([]changeset.Change, 4000)
+	deep := make([]changeset.Change, 2000)
 	for i := range deep {
 		deep[i] = changeset.Change{Path: fmt.Sprintf("%d/%s", i, strings.Repeat("a/", 6000)), Mode: changeset.ModeFile}
 	}
-	for name, set := range map[string][]changeset.Change{
-		"upwards":    {{Path: "../../../../tmp/dayclaude-was-here", Mode: changeset.ModeFile, Content: []byte("a")}},
-		"hook":       {{Path: ".git/hooks/pre-commit", Mode: changeset.ModeExecutable, Content: []byte("a")}},
-		"absolute":   {{Path: "/etc/cron.d/a", Mode: changeset.ModeFile, Content: []byte("a")}},
-		"link":       {{Path: "a", Mode: changeset.ModeSymlink, Content: []byte("/etc/passwd")}},
-		"escapes":    {{Path: "a\x1b]0;owned\x07\x1b[2J", Mode: changeset.ModeFile, Content: []byte("a")}},
-		"very deep":  deep[:900],
-		"deep, many": deep,
+	entries := make([]changeset.Change, 20_000)
+	for i := range entries {
+		entries[i] = changeset.Change{Path: strconv.Itoa(i), Mode: changeset.ModeFile}
+	}
+	for name, tt := range map[string]struct {
+		set   []changeset.Change
+		paths []string // empty files of these names
+	}{
+		"upwards":      {paths: []string{"../../../../tmp/dayclaude-was-here", "a/../../b"}},
+		"absolute":     {paths: []string{"/etc/cron.d/a", "//a", `C:\a`, "C:/a"}},
+		"not a name":   {paths: []string{".", "..", "a//b", "a/", "./a", "a\x00b", "a\nb", "NUL", "a. "}},
+		"git's own":    {paths: []string{".git/config", ".GIT/hooks/pre-commit", ".g\u200cit/config", "git~1/a", ".git::$INDEX_ALLOCATION/a", "a/.git", ".gitmodules", ".gitmodule\u017f"}},
+		"one for all":  {paths: []string{"Cart.js", "cart.js", "a", "A/b", "\u00e9", "e\u0301"}},
+		"workflow":     {paths: []string{".github/workflows/a.yml", ".GitHub/Workflows/b.yml", ".github/dayclaude.yml"}},
+		"escapes":      {paths: []string{"a\x1b]0;owned\x07\x1b[2J"}},
+		"link":         {set: []changeset.Change{{Path: "a", Mode: changeset.ModeSymlink, Content: []byte("/etc/passwd")}}},
+		"very deep":    {set: deep[:900]},
+		"deep, many":   {set: deep},
+		"many entries": {set: entries},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, r := (&liar{set: set}).lie(t, "refused", "--verbose")
+			set := tt.set
+			for _, path := range tt.paths {
+				set = append(set, changeset.Change{Path: path, Mode: changeset.ModeFile})
+			}
+			s, r := (&liar{set: set}).lie(t, 6, "refused", "--verbose")
 			s.NoPull("demo/shop", "main")
-			if r.Exit != 6 || strings.Contains(r.Stderr+r.Stdout, "\x1b") {
-				t.Error(r)
+			if strings.Contains(r.Stderr+r.Stdout, "\x1b") {
+				t.Errorf("control characters: %s", r)
+			}
+			findings := fmt.Sprint(r.JSON()["findings"])
+			for _, path := range tt.paths {
+				if !strings.Contains(findings, untrusted.Quote(path, 200)+": ") {
+					t.Errorf("nothing is found in %q:\n%s", path, findings)
+				}
 			}
 		})
 	}
@@ -282,9 +165,12 @@ func TestHostileWords(t *testing.T) {
 		{Phase: api.PhaseClaude, Time: time.Date(9999, 12, 31, 23, 59, 59, 0, time.FixedZone("", -3600)), Output: "from times to come"},
 		{Phase: api.PhaseClaude, Claude: &claude.Event{Kind: claude.Said, Text: words}},
 	}, lies: map[string]http.HandlerFunc{
+		routeHealth: func(w http.ResponseWriter, _ *http.Request) {
+			sendJSON(w, api.Health{OK: true, Protocol: api.Protocol, Version: strings.Repeat("9\x1b[2J", 100_000)})
+		},
 		routeTranscript: endless("", func(int) string { return strings.Repeat("x", 1<<16) }), // no reason to lose the work
 	}}
-	s, r := l.lie(t, "", "--verbose")
+	s, r := l.lie(t, 0, "", "--verbose")
 	pull, comment := s.Pull("demo/shop"), s.Comment("demo/shop", 42)
 	logs := s.Run("runs", "logs", r.JSON()["run_id"].(string))
 	for name, text := range map[string]string{"stdout": r.Stdout, "stderr": r.Stderr, "logs": logs.Stdout, "title": pull.Title, "body": pull.Body, "comment": comment.Body} {
