@@ -138,9 +138,11 @@ func TestTwoAtOnce(t *testing.T) {
 	})
 }
 
-// TestInterrupted presses Ctrl-C once while Claude is at work.
+// TestInterrupted presses Ctrl-C once while Claude is at work: what there is
+// becomes a draft.
 func TestInterrupted(t *testing.T) {
-	onEngines(t, e2e.Options{Scenario: "slow-tool"}, func(t *testing.T, s *e2e.Stack) {
+	script := "steps:\n  - write: {path: begun.txt, content: \"begun\\n\"}\n  - bash: sleep 600 & setsid sleep 600 & sleep 600\n"
+	onEngines(t, scripted(script), func(t *testing.T, s *e2e.Stack) {
 		ref := s.Add(small("slow", nil), github.Issue{Title: "Slow"})
 		c := s.Start("run-issue", ref, "--verbose")
 		c.WaitFor("→ Bash ")
@@ -148,7 +150,12 @@ func TestInterrupted(t *testing.T) {
 		r := wantExit(t, c.Wait(), 130)
 		holds(t, "stderr", r.Stderr, "Ctrl-C again", "dayclaude: ")
 		holds(t, "the comment", s.Comment("demo/slow", 1).Body, "**Cancelled.**")
-		s.NoPull("demo/slow", "main")
+		pull := s.Pull("demo/slow")
+		if !pull.Draft {
+			t.Errorf("pull request: %+v", pull)
+		}
+		holds(t, "the draft", pull.Body, "**This is unfinished**", "> stopped by hand")
+		holds(t, "stderr", r.Stderr, "/demo/slow/pull/2", "dayclaude run-issue demo/slow#1` goes on")
 		s.Eventually("the sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 	})
 }

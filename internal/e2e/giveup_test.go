@@ -23,7 +23,7 @@ func TestNewGivesUpWhatWasKilled(t *testing.T) {
 	c.Wait()
 	release()
 	r := wantExit(t, s.Run("run-issue", ref, "--new"), 0)
-	holds(t, "the progress", r.Stderr, "is given up for a new one")
+	holds(t, "the progress", r.Stderr, "it is ended here: given up for a new run")
 
 	list := wantExit(t, s.Run("runs", "list"), 0).Stdout
 	if !strings.Contains(list, "cancelled") || !strings.Contains(list, "done") || strings.Contains(list, "working") {
