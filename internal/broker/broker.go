@@ -74,8 +74,8 @@ type Config struct {
 	Log  *slog.Logger     // nil: silent
 	Now  func() time.Time // nil: time.Now
 	// OnReserve is told before each call what the run has spent so far,
-	// Config.Spent included, with what the calls under way may cost at most;
-	// its error keeps the call from being forwarded. OnUsage is told the same
+	// Config.Spent included, with what is reserved for the calls under way; its
+	// error keeps the call from being forwarded. OnUsage is told the same
 	// after each call. Neither is called by two calls at once. nil: not told.
 	OnReserve func(run.Cost) error
 	OnUsage   func(run.Cost)
@@ -123,6 +123,7 @@ func New(cfg Config) (*Broker, error) {
 	if b.cfg.Now == nil {
 		b.cfg.Now = time.Now
 	}
+	b.budget.clock = b.cfg.Now
 	if b.cfg.Bodies == nil {
 		b.cfg.Bodies = semaphore.NewWeighted(maxHeldBodies)
 	}

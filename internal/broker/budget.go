@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
@@ -15,12 +16,14 @@ import (
 type budget struct {
 	limit float64 // USD; 0: none
 
+	clock func() time.Time
+
 	mu       sync.Mutex
 	spent    run.Cost
-	reserved float64
-	calls    int           // that hold reservations
-	freed    chan struct{} // closed, and replaced, when a reservation ends
-	refused  error         // the first refusal
+	reserved run.Reservation // of all calls together
+	calls    int             // that hold reservations
+	freed    chan struct{}   // closed, and replaced, when a reservation ends
+	refused  error           // the first refusal
 
 	// Both may be nil. reporting orders them; it is not mu, so that they may
 	// ask what was spent.
@@ -29,25 +32,25 @@ type budget struct {
 	reporting sync.Mutex
 }
 
-// now is what was spent and what is reserved; b.reporting is held.
+// now is what was spent and what is reserved.
 func (b *budget) now() run.Cost {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	c := b.spent
-	c.ReservedUSD = b.reserved
+	c.Reserved = b.reserved
 	return c
 }
 
 // announce has a reservation stored before its call is forwarded. One that
 // can't be is given back.
-func (b *budget) announce(usd float64) error {
+func (b *budget) announce(r run.Reservation) error {
 	b.reporting.Lock()
 	defer b.reporting.Unlock()
 	if b.onReserve == nil {
 		return nil
 	}
 	if err := b.onReserve(b.now()); err != nil {
-		b.free(usd, 0, usage{})
+		b.free(r, 0, usage{})
 		return &refusal{http.StatusServiceUnavailable, "api_error", "dayclaude could not store what the call may cost: " + err.Error()}
 	}
 	return nil
@@ -62,40 +65,46 @@ const (
 	beyond        // it does not fit, whatever the other calls cost
 )
 
-// claim reserves usd if that fits. It also returns what is left apart from
-// reservations, and for busy a channel that is closed when to ask again.
-func (b *budget) claim(usd float64) (claim, float64, <-chan struct{}) {
+// claim makes a reservation if it fits. It also returns what is left apart
+// from reservations, and for busy a channel that is closed when to ask again.
+func (b *budget) claim(r run.Reservation) (claim, float64, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	left := b.limit - b.spent.USD
 	switch {
-	case b.limit == 0 || usd <= left-b.reserved:
-		b.reserved += usd
-		b.calls++
+	case b.limit == 0 || r.USD <= left-b.reserved.USD:
+		if b.calls++; b.calls == 1 {
+			b.reserved.Since = b.clock().UTC()
+		}
+		b.reserved.USD += r.USD
+		b.reserved.StartUSD += r.StartUSD
+		b.reserved.USDPerSecond += r.USDPerSecond
 		return granted, left, nil
-	case usd <= left:
+	case r.USD <= left:
 		return busy, left, b.freed
 	}
 	return beyond, left, nil
 }
 
 // settle ends a reservation with what the call really used.
-func (b *budget) settle(reserved, usd float64, u usage) {
+func (b *budget) settle(r run.Reservation, usd float64, u usage) {
 	b.reporting.Lock()
 	defer b.reporting.Unlock()
-	b.free(reserved, usd, u)
+	b.free(r, usd, u)
 	if b.onUsage != nil {
 		b.onUsage(b.now())
 	}
 }
 
 // free takes a reservation back and counts what was used of it.
-func (b *budget) free(reserved, usd float64, u usage) {
+func (b *budget) free(r run.Reservation, usd float64, u usage) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.reserved -= reserved
+	b.reserved.USD -= r.USD
+	b.reserved.StartUSD -= r.StartUSD
+	b.reserved.USDPerSecond -= r.USDPerSecond
 	if b.calls--; b.calls == 0 {
-		b.reserved = 0 // whatever rounding left of it
+		b.reserved = run.Reservation{} // whatever rounding left of it
 	}
 	b.spent.USD += usd
 	b.spent.InputTokens += u.prompt()
@@ -122,31 +131,30 @@ func (b *budget) refuse(need float64) error {
 // reserved for it. count asks the API how long the prompt really is; it is
 // asked only if the bound without asking doesn't fit. A call that still
 // doesn't fit gets a shorter answer rather than none, where that's useful.
-func (b *budget) reserve(ctx context.Context, c *call, p ModelPrice, prompt int64, count func() (int64, error)) (float64, error) {
+func (b *budget) reserve(ctx context.Context, c *call, p ModelPrice, prompt int64, count func() (int64, error)) (run.Reservation, error) {
 	counted := false
 	for {
-		need := p.usd(c.worst(prompt, c.maxTokens))
-		outcome, left, freed := b.claim(need)
+		without, perToken := p.usd(c.worst(prompt, 0)), p.usd(c.worst(prompt, 1))
+		perToken -= without
+		r := run.Reservation{USD: p.usd(c.worst(prompt, c.maxTokens)), USDPerSecond: tokensPerSecond * perToken}
+		r.StartUSD = without + allowance.Seconds()*r.USDPerSecond
+		outcome, left, freed := b.claim(r)
 		switch {
 		case outcome == granted:
-			return need, b.announce(need)
+			return r, b.announce(r)
 		case outcome == busy:
 			select {
 			case <-freed:
 			case <-ctx.Done():
-				return 0, ctx.Err()
+				return run.Reservation{}, ctx.Err()
 			}
 		case !counted:
 			counted = true
 			if n, err := count(); err == nil {
 				prompt = min(prompt, n+n/50) // the API calls its count an estimate
 			}
-		default:
-			without, perToken := p.usd(c.worst(prompt, 0)), p.usd(c.worst(prompt, 1))
-			perToken -= without
-			if perToken <= 0 || !c.shorten(int64((left-without)/perToken)-1) {
-				return 0, b.refuse(need)
-			}
+		case perToken <= 0 || !c.shorten(int64((left-without)/perToken)-1):
+			return run.Reservation{}, b.refuse(r.USD)
 		}
 	}
 }

@@ -267,7 +267,7 @@ func TestReservationIsToldFirst(t *testing.T) {
 	})
 	var failure error
 	tell := func(what string, c run.Cost) {
-		told = append(told, fmt.Sprintf("%s, spent %t, reserved %t", what, c.USD > 1, c.ReservedUSD > 0))
+		told = append(told, fmt.Sprintf("%s, spent %t, reserved %t", what, c.USD > 1, c.Reserved.USD > 0))
 	}
 	b := serve(t, Config{
 		Anthropic: up.URL, MaxCostUSD: 2, Spent: run.Cost{USD: 1},
@@ -287,7 +287,7 @@ func TestReservationIsToldFirst(t *testing.T) {
 		t.Errorf("refused %+v", r)
 	}
 	failure = nil
-	if status, _, _ := b.post(t, requestBody(``)); status != http.StatusOK || b.Spent().ReservedUSD != 0 || b.budget.reserved != 0 {
-		t.Errorf("then %d, %f reserved", status, b.budget.reserved)
+	if status, _, _ := b.post(t, requestBody(``)); status != http.StatusOK || b.budget.reserved != (run.Reservation{}) {
+		t.Errorf("then %d, %+v reserved", status, b.budget.reserved)
 	}
 }

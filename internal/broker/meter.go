@@ -93,13 +93,19 @@ func (m *meter) end() {
 	}
 }
 
+// What no model exceeds, and how long it may write on after the connection is
+// cut.
+const (
+	tokensPerSecond = 500
+	allowance       = 10 * time.Second
+)
+
 // charge is what a call that was forwarded is charged. If its answer was cut
 // before the final figures, nobody tells what it came to, and thinking need
 // not even show in the stream. Then the prompt counts as announced, or else
 // as the most expensive way of reading it, and the answer as the most that
 // any model can have written in that time, up to max_tokens.
 func (m *meter) charge(c *call, prompt int64, took time.Duration) usage {
-	const tokensPerSecond, allowance = 500, 10 * time.Second
 	if m.done {
 		return m.usage
 	}

@@ -18,7 +18,7 @@ import (
 // openTunnel opens the tunnel to sandboxd and lends the keys' use through it,
 // until disconnect. A tunnel that is cut is opened again.
 func (d *drive) openTunnel(ctx context.Context) error {
-	if err := d.openBroker(); err != nil {
+	if err := d.openBroker(ctx); err != nil {
 		return err
 	}
 	first, err := d.sandboxd.Tunnel(ctx)
@@ -33,11 +33,11 @@ func (d *drive) openTunnel(ctx context.Context) error {
 }
 
 // openBroker makes the broker for this run, if there is none yet.
-func (d *drive) openBroker() error {
+func (d *drive) openBroker(ctx context.Context) error {
 	if d.broker != nil {
 		return nil
 	}
-	if err := d.countLost(); err != nil {
+	if err := d.countLost(ctx); err != nil {
 		return err
 	}
 	f, o := d.run.Frozen, d.run.Options
@@ -60,17 +60,25 @@ func (d *drive) openBroker() error {
 	return err
 }
 
-// countLost counts what a process that was killed had reserved for the model
-// calls that it never saw the end of: they may have cost as much.
-func (d *drive) countLost() error {
-	lost := d.run.Cost.ReservedUSD
-	if lost == 0 {
+// countLost counts what the model calls may have cost whose process was killed
+// before it saw the end of them.
+func (d *drive) countLost(ctx context.Context) error {
+	if d.run.Cost.Reserved == (run.Reservation{}) {
 		return nil
 	}
-	d.say(run.Notice, "the process before ended amid model calls; the $%.2f that they may have cost count as spent", lost)
+	attempts, err := d.Store.Attempts(ctx, d.run.ID)
+	if err != nil {
+		return err
+	}
+	lived := d.Now()
+	if n := len(attempts); n > 1 { // it gave its last sign of life at most leaseRenew before its end
+		lived = attempts[n-2].SeenAt.Add(leaseRenew)
+	}
+	lost := d.run.Cost.Reserved.By(lived)
+	d.say(run.Notice, "the process before ended amid a model call; the $%.2f that it may have cost count as spent", lost)
 	return d.save(func() {
 		c := &d.run.Cost
-		c.USD, c.ModelUSD, c.ReservedUSD = c.USD+lost, c.ModelUSD+lost, 0
+		c.USD, c.ModelUSD, c.Reserved = c.USD+lost, c.ModelUSD+lost, run.Reservation{}
 	})
 }
 
@@ -95,7 +103,7 @@ func (d *drive) spend(c run.Cost) {
 	d.append(func() {
 		d.count(c)
 		*entry.Cost = d.run.Cost
-		entry.Cost.ReservedUSD = 0
+		entry.Cost.Reserved = run.Reservation{}
 	}, entry)
 }
 

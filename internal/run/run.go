@@ -179,9 +179,22 @@ type Cost struct {
 	CacheReadTokens  int64   `json:"cache_read_tokens,omitempty"`
 	CacheWriteTokens int64   `json:"cache_write_tokens,omitempty"`
 	SandboxSeconds   float64 `json:"sandbox_seconds"`
-	// ReservedUSD is what model calls under way may come to, beside USD. What a
-	// process leaves of it when it is killed counts as spent.
-	ReservedUSD float64 `json:"reserved_usd,omitempty"`
+	// Reserved is for the model calls under way, beside USD. What they may have
+	// come to when their process was killed counts as spent.
+	Reserved Reservation `json:"reserved,omitzero"`
+}
+
+// Reservation is what model calls under way may come to.
+type Reservation struct {
+	USD          float64   `json:"usd"`            // at the worst
+	StartUSD     float64   `json:"start_usd"`      // of that, what they may cost at once
+	USDPerSecond float64   `json:"usd_per_second"` // and then, for as long as they write
+	Since        time.Time `json:"since"`          // the first of them began
+}
+
+// By is what the calls may have come to by a time.
+func (r Reservation) By(t time.Time) float64 {
+	return min(r.USD, r.StartUSD+max(0, t.Sub(r.Since).Seconds())*r.USDPerSecond)
 }
 
 // Entry is one line of a run's log: what the engine did, or what the sandbox

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestParseRef(t *testing.T) {
@@ -158,5 +159,16 @@ func TestNewID(t *testing.T) {
 	a, b := NewID("r"), NewID("r")
 	if ok := regexp.MustCompile(`^r_[0-9a-hjkmnp-tv-z]{10}$`); !ok.MatchString(a) || a == b {
 		t.Errorf("ids %s and %s", a, b)
+	}
+}
+
+func TestReservationBy(t *testing.T) {
+	t.Parallel()
+	began := time.Date(2026, 11, 23, 15, 0, 0, 0, time.UTC)
+	r := Reservation{USD: 2, StartUSD: 0.5, USDPerSecond: 0.1, Since: began}
+	for after, want := range map[time.Duration]float64{-time.Hour: 0.5, 0: 0.5, 10 * time.Second: 1.5, time.Minute: 2, time.Hour: 2} {
+		if got := r.By(began.Add(after)); got != want {
+			t.Errorf("after %s: $%f, want $%f", after, got, want)
+		}
 	}
 }
