@@ -85,7 +85,7 @@ func (d *drive) drive(ctx context.Context) error {
 	held, lose := context.WithCancelCause(context.WithoutCancel(ctx))
 	d.lose = lose
 	work, stop := context.WithCancelCause(held)
-	byHand := context.AfterFunc(ctx, func() { stop(fault.New(fault.Cancelled, "stopped by hand")) })
+	byHand := context.AfterFunc(ctx, func() { stop(stopped(d.thread.Ref, "stopped by hand")) })
 	defer byHand()
 
 	if d.run.StartedAt.IsZero() {
@@ -345,9 +345,17 @@ func (d *drive) toStop(ctx context.Context) error {
 	case err != nil && ctx.Err() == nil:
 		d.Log.Warn("not known whether the run is to be cancelled", "error", err)
 	case asked:
-		return fault.New(fault.Cancelled, "stopped by `dayclaude runs cancel`")
+		return stopped(d.thread.Ref, cancelled)
 	}
 	return nil
+}
+
+// cancelled is why a run ends that somebody cancelled.
+const cancelled = "stopped by `dayclaude runs cancel`"
+
+// stopped is the fault of a run that a person ended.
+func stopped(ref run.Ref, how string) error {
+	return fault.New(fault.Cancelled, "%s", how).WithHint("`dayclaude run-issue %s` goes on from what there is", ref)
 }
 
 // touch posts the sandbox's activity.

@@ -192,7 +192,7 @@ func (e *Engine) Cancel(ctx context.Context, id string, observe func(run.Entry))
 	if err != nil {
 		return nil, err
 	}
-	return e.leave(ctx, t, listed.Run, fault.New(fault.Cancelled, "stopped by `dayclaude runs cancel`"), observe)
+	return e.leave(ctx, t, listed.Run, stopped(t.Ref, cancelled), observe)
 }
 
 // leave takes an unfinished run over and drives it out, for a reason.
@@ -211,6 +211,7 @@ func (e *Engine) leave(ctx context.Context, t *run.Thread, r *run.Run, why error
 	if err := d.resume(ctx); err != nil {
 		return report, err
 	}
+	d.say(run.Notice, "it is ended here: %v", why)
 	if !d.leaving() && slices.Contains(working, d.run.State) {
 		if err := d.save(func() { d.end(why) }); err != nil {
 			return report, errors.Join(err, e.Store.Release(context.WithoutCancel(ctx), lease))
