@@ -96,13 +96,16 @@ func (c *capped) Write(p []byte) (int, error) {
 func (c *capped) String() string { return strings.TrimSpace(headOf(c.Buffer.String(), maxMessage)) }
 
 // clone makes the directory hold exactly the commit, on the branch: anew, or
-// from an earlier task's clone, of which ignored files stay. The notes tell
-// what of the repository could not be had.
+// from an earlier task's clone, of which ignored files stay. With Keep all of
+// that stays. The notes tell what of the repository could not be had.
 func (r *repository) clone(ctx context.Context) (notes []string, err error) {
 	if r.git == "" {
 		return nil, errors.New("the sandbox's image has no git on its PATH")
 	}
 	if _, err := os.Lstat(filepath.Join(r.dir, ".git")); err == nil {
+		if r.spec.Keep && r.whole(ctx) {
+			return r.missing(ctx), nil
+		}
 		if err := r.update(ctx); err == nil {
 			return r.missing(ctx), nil
 		} else if ctx.Err() != nil {
@@ -122,6 +125,12 @@ func (r *repository) clone(ctx context.Context) (notes []string, err error) {
 		return nil, err
 	}
 	return r.missing(ctx), nil
+}
+
+// whole reports whether a commit was checked out.
+func (r *repository) whole(ctx context.Context) bool {
+	_, err := r.run(ctx, "rev-parse", "-q", "--verify", "HEAD")
+	return err == nil
 }
 
 // update fetches the commit and checks it out over whatever there is.
@@ -222,15 +231,24 @@ func removeAll(dir string) error {
 }
 
 // copyIndex copies the clone's index, which knows what Claude added by force
-// and which files are unchanged.
+// and which files are unchanged. Its time tells git of which files that is not
+// sure: those that were changed in the second in which it was written.
 func (r *repository) copyIndex(to string) error {
 	from, err := openRegular(filepath.Join(r.dir, ".git", "index"))
 	if err != nil {
 		return err
 	}
 	defer from.Close()
-	return replaceFile(to, func(w io.Writer) error {
+	info, err := from.Stat()
+	if err != nil {
+		return err
+	}
+	err = replaceFile(to, func(w io.Writer) error {
 		_, err := io.Copy(w, from)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return os.Chtimes(to, info.ModTime(), info.ModTime())
 }

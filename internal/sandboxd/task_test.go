@@ -335,6 +335,16 @@ func TestFollowUp(t *testing.T) {
 		t.Error("a follow-up is told that it was interrupted")
 	}
 
+	// What waited goes on with what it left.
+	kept := s.task("echo more >>result.txt")
+	kept.ID, kept.Repository.Keep = "t2-2", true
+	if _, ended := s.do(kept); ended.Failure != nil {
+		t.Errorf("a clone that is kept: %+v", ended.Failure)
+	}
+	if _, lines := s.changes("t2-2"); !slices.Equal(lines, []string{`100644 result.txt "hello\nkept\nmore\n"`}) {
+		t.Errorf("changes %q", lines)
+	}
+
 	third := s.task("true")
 	third.ID = "t3"
 	if err := os.RemoveAll(filepath.Join(s.home, "work/shop/.git/objects")); err != nil {

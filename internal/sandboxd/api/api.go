@@ -117,6 +117,9 @@ type Repository struct {
 	// empty and 0 mean neither.
 	Filter string `json:"filter,omitempty"`
 	Depth  int    `json:"depth,omitempty"`
+	// Keep leaves a clone as an earlier task on the same commit left it: this
+	// one goes on with its work.
+	Keep bool `json:"keep,omitempty"`
 }
 
 // Claude says how to start Claude Code.
