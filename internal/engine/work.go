@@ -66,6 +66,7 @@ func (d *drive) task() api.Task {
 		Repository: api.Repository{
 			URL: f.Repository.CloneURL, WebURL: f.WebURL, Name: f.Repository.Name,
 			Commit: f.BaseCommit, Branch: d.thread.Branch, Filter: filter, Depth: depth,
+			Keep: d.run.Task != d.run.ID+"-1", // the run waited in between
 		},
 		Setup: d.settings.Setup,
 		Check: d.settings.Check,
