@@ -52,6 +52,10 @@ func TestChangeset(t *testing.T) {
 			want:   []string{`100644 .gitattributes "* filter=x\n"`, `100644 a "1\n"`},
 			cut:    true, // it is not what git would have stored
 		},
+		"a change of the same length in the index's second": {
+			script: `touch -d @1000000000 README.md; git update-index --refresh; touch -d @1000000000 .git/index; printf 'jello\n' >README.md; touch -d @1000000000 README.md`,
+			want:   []string{`100644 README.md "jello\n"`},
+		},
 		"a broken index":        {script: `echo 1 >a; echo junk >.git/index`, want: []string{`100644 a "1\n"`}, cut: true},
 		"an index of a fifo":    {script: `echo 1 >a; rm .git/index; mkfifo .git/index`, want: []string{`100644 a "1\n"`}, cut: true},
 		"an empty repository":   {script: `echo 1 >a; git init -q sub; echo x >sub/x`, want: []string{`100644 a "1\n"`}, cut: true},
