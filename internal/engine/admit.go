@@ -27,8 +27,8 @@ func admit(repo *hub.Repository, issue *hub.Issue, req Request) error {
 		return nil
 	case !repo.Push && !repo.App:
 		return refuse("ask for write access, or use --dry-run to get the patch only", "this GitHub user can't push to %s", name)
-	case issue.Locked:
-		return refuse("unlock it on GitHub, or use --dry-run", "the conversation of %s#%d is locked, so nothing could be said on it", name, issue.Number)
+	case issue.Locked && !req.Force:
+		return refuse("unlock it on GitHub, or give --force", "the conversation of %s#%d is locked", name, issue.Number)
 	}
 	return nil
 }

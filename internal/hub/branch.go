@@ -30,7 +30,7 @@ func (c *Client) Branch(ctx context.Context, repo run.Repository, name, commit, 
 			return "", false, nil
 		case fault.KindOf(err) == fault.NotFound:
 			return "", false, fault.New(fault.Conflict, "%s: it was deleted meanwhile", o.does).
-				WithHint("start over with --new")
+				WithHint("run it again: it begins at the base branch")
 		case err != nil:
 			return "", false, err
 		case head == commit:
@@ -45,7 +45,7 @@ func (c *Client) Branch(ctx context.Context, repo run.Repository, name, commit, 
 		}
 		if standing = head == expect; !standing {
 			return "", false, fault.New(fault.Conflict, "%s: it stands at %.12s, which this run did not make", o.does, head).
-				WithHint("start over on a branch of its own with --new")
+				WithHint("run it again to go on from there, or with --new on a branch of its own")
 		}
 		return "", false, nil
 	}

@@ -61,8 +61,11 @@ func status(err error) int {
 // interrupted is the error of a call whose context ended.
 func interrupted(ctx context.Context, o op) error {
 	err := context.Cause(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return fault.New(fault.Unavailable, "%s: GitHub did not answer in time: %w", o.does, err)
+	case err == context.Canceled: //nolint:errorlint // without a reason of its own
+		return fault.New(fault.Cancelled, "%s: stopped by hand", o.does)
 	}
 	return fmt.Errorf("%s: %w", o.does, err)
 }

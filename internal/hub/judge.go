@@ -77,7 +77,7 @@ func (c *Client) judgeForbidden(o op, e *Error, h http.Header) (kind fault.Kind,
 	case e.says("ip allow list"):
 		return fault.Auth, fmt.Sprintf("the organisation does not take calls from this address (%s)", e),
 			"run it from an address on the organisation's IP allow list, or ask its owners to add yours"
-	case e.says("forbids access via"):
+	case e.says("forbids access via", "app access restrictions"):
 		return fault.Auth, fmt.Sprintf("the organisation does not take this kind of token (%s)", e),
 			"set GITHUB_TOKEN to one that it takes"
 	case e.says("not permitted to create or approve pull requests"):
@@ -134,7 +134,7 @@ func judgeInvalid(e *Error) (kind fault.Kind, sentence, hint string) {
 	case e.says("verified signatures"):
 		return fault.Refused, fmt.Sprintf("the repository takes signed commits only (%s)", e),
 			"use the token of a GitHub App, whose commits GitHub signs, or exempt branches named dayclaude/* from the rule"
-	case e.says("rule violation", "protected branch", "push declined"):
+	case e.says("rule violation", "protected branch", "push declined", "reference cannot be updated"):
 		return fault.Refused, fmt.Sprintf("a rule of the repository refuses it (%s)", e),
 			"let the rulesets and branch protection take branches named dayclaude/*"
 	case e.says("already exists"):

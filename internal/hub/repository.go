@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
@@ -84,6 +85,9 @@ func (c *Client) Repository(ctx context.Context, owner, name string) (*Repositor
 	}
 	if repo.ID == 0 || !validName(repo.Owner) || !validName(repo.Name) || repo.DefaultBranch == "" {
 		return nil, incomplete(o.does)
+	}
+	if !strings.EqualFold(repo.FullName(), owner+"/"+name) {
+		notice.Tell(ctx, fmt.Sprintf("%s/%s was moved: it is %s now", owner, name, repo.FullName()))
 	}
 	if repo.WebURL, err = c.webURL(repo.Repository); err != nil {
 		return nil, fault.New(fault.Failed, "%s: %w", o.does, err)

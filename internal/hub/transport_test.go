@@ -70,9 +70,13 @@ func TestMovedRepository(t *testing.T) {
 	s.mu.Lock()
 	s.answers["GET /repositories/7"] = s.answers["GET "+at]
 	s.mu.Unlock()
-	r, err := c.Repository(t.Context(), "old", "name")
+	var told []string
+	r, err := c.Repository(notice.With(t.Context(), func(text string) { told = append(told, text) }), "old", "name")
 	if err != nil || r.ID != 7 || r.FullName() != "acme/shop" {
 		t.Fatalf("got %+v, %v", r, err)
+	}
+	if len(told) != 1 || told[0] != "old/name was moved: it is acme/shop now" {
+		t.Errorf("told %q", told)
 	}
 	if r := s.requests("GET /repositories/7")[0]; r.Header.Get("Authorization") == "" {
 		t.Error("the redirect lost the token")

@@ -29,7 +29,9 @@ type Repository struct {
 	Archived      bool
 	NoIssues      bool // issues are disabled
 	NoDrafts      bool // the owner's plan knows no draft pull requests
-	Rulesets      []Ruleset
+
+	NoActionsPulls bool // a workflow's token may not open pull requests
+	Rulesets       []Ruleset
 
 	// What the owner, an organisation, holds against who asks:
 	SAML            bool           // single sign-on is enforced
