@@ -199,6 +199,9 @@ func (b *Broker) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // deadline that passes later for the caller's going away.
 func arrived(w http.ResponseWriter) { _ = http.NewResponseController(w).SetReadDeadline(time.Time{}) }
 
+// Refused is how many requests were refused, or could not be forwarded.
+func (b *Broker) Refused() int64 { return b.refusals.Load() }
+
 // logRefusal logs the first refusals; a hostile caller must not fill the log.
 func (b *Broker) logRefusal(r *http.Request, status int, reason string) {
 	const most = 100

@@ -104,7 +104,7 @@ func TestHostileTunnel(t *testing.T) {
 			_, _ = io.WriteString(stream, get+"\r\n")
 			_, _ = io.Copy(io.Discard, stream)
 		})},
-		"requests at line rate": {misuse: streams(few, func(_ int, stream net.Conn) {
+		"requests at line rate": {says: "requests from the sandbox were refused", misuse: streams(few, func(_ int, stream net.Conn) {
 			go again(stream, get+"\r\n")
 			_, _ = io.Copy(io.Discard, stream)
 		})},

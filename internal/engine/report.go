@@ -16,6 +16,7 @@ import (
 // run ends all the same; its own outcome stands in the store.
 func (d *drive) report(ctx context.Context) (run.State, error) {
 	d.disconnect() // from here on nothing more is spent
+	d.tellMisuse()
 	d.countSandbox(ctx)
 	if d.run.Frozen == nil || d.run.Outcome == nil {
 		return run.Settling, nil

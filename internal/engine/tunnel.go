@@ -182,6 +182,15 @@ func (d *drive) disconnect() {
 	d.tunnel, d.sandboxd = nil, nil
 }
 
+// tellMisuse says so if the sandbox asked for much that it is not lent.
+func (d *drive) tellMisuse() {
+	const usual = 100 // as many the broker logs
+	if d.broker == nil || d.broker.Refused() <= usual {
+		return
+	}
+	d.say(run.Notice, "%d requests from the sandbox were refused, which is many: --verbose tells the first of them", d.broker.Refused())
+}
+
 // gitToken is the credential for fetching a repository that the broker allows.
 // Whoever writes the repository's settings chooses what is in `read`: of other
 // owners they get what is public, whatever else the token can read.
