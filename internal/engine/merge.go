@@ -195,7 +195,7 @@ func (d *drive) keepMerged(set *changeset.Set) error {
 // asMerge makes the run's task one of merging.
 func (d *drive) asMerge(t *api.Task, m *run.Merge) {
 	f := d.run.Frozen
-	t.Repository.Commit = m.Onto
+	t.Repository.Commit, t.Repository.Keep = m.Onto, false
 	t.Merge = &api.Merge{Task: m.From, Ancestor: m.Ancestor, Branch: m.Branch}
 	t.Claude.Prompt = ""
 	if m.Turn {
