@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -67,7 +68,42 @@ func (r *repository) run(ctx context.Context, args ...string) (string, error) {
 	case ctx.Err() != nil:
 		return "", fmt.Errorf("git %s: %w", what, context.Cause(ctx))
 	}
-	return "", fmt.Errorf("git %s: %w: %s", what, err, words(stderr.String()))
+	return "", &gitError{what, err, words(stderr.String())}
+}
+
+// gitError is a call of git that failed.
+type gitError struct {
+	what  string
+	err   error
+	words string // git's own
+}
+
+func (e *gitError) Error() string {
+	if e.words == "" {
+		return "git " + e.what + ": " + e.err.Error()
+	}
+	return "git " + e.what + ": " + e.words
+}
+
+func (e *gitError) Unwrap() error { return e.err }
+
+// cutOff is what git says, in C's locale, when the way to the repository broke
+// in the middle: the host died, or GitHub's end of it.
+var cutOff = regexp.MustCompile(`RPC failed|early EOF|hung up unexpectedly|unexpected disconnect|requested URL returned error: 50[234]`)
+
+// attempts bounds how often a command that was cut off is begun.
+const attempts = 4
+
+// online is run for a command that fetches. One that was cut off is begun
+// again: its first request then waits for the host, and the host for GitHub.
+func (r *repository) online(ctx context.Context, args ...string) (said string, err error) {
+	for range attempts {
+		if said, err = r.run(ctx, args...); err == nil || ctx.Err() != nil || !cutOff.MatchString(err.Error()) {
+			break
+		}
+		wait(ctx, time.Second)
+	}
+	return said, err
 }
 
 // words are what git said that tells most: the remote's own words, if there
@@ -82,7 +118,7 @@ func words(stderr string) string {
 	if remote != nil {
 		stderr = strings.Join(remote, " ")
 	}
-	return tailOf(stderr, 1<<10)
+	return strings.TrimPrefix(tailOf(stderr, 1<<10), "fatal: ")
 }
 
 // capped keeps the first bytes of a program's output.
@@ -148,7 +184,7 @@ func (r *repository) update(ctx context.Context) error {
 		{"reset", "-q", "--hard", r.spec.Commit},
 		{"clean", "-q", "-ffd"},
 	} {
-		if _, err := r.run(ctx, args...); err != nil {
+		if _, err := r.online(ctx, args...); err != nil {
 			return err
 		}
 	}
@@ -170,7 +206,7 @@ func (r *repository) fetch(ctx context.Context, commit string) error {
 		{"config", "--replace-all", "remote.origin.fetch", "+refs/heads/*:refs/remotes/origin/*"},
 		append(fetch, "origin", commit),
 	} {
-		if _, err := r.run(ctx, args...); err != nil {
+		if _, err := r.online(ctx, args...); err != nil {
 			return err
 		}
 	}
@@ -191,7 +227,7 @@ func (r *repository) missing(ctx context.Context) (notes []string) {
 		for entry := range strings.SplitSeq(strings.TrimSuffix(paths, "\x00"), "\x00") {
 			_, path, _ := strings.Cut(entry, "\n")
 			// One by one: git checks out none if it could not clone all.
-			if _, err := r.run(ctx, "submodule", "update", "-q", "--init", "--recursive", "--depth=1", "--", path); err != nil {
+			if _, err := r.online(ctx, "submodule", "update", "-q", "--init", "--recursive", "--depth=1", "--", path); err != nil {
 				notes = append(notes, headOf("the submodule "+path+" is missing: "+err.Error(), maxNote))
 			}
 		}
