@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -74,6 +75,12 @@ func TestLies(t *testing.T) {
 		"two things at once":    {routeEvents, events(api.Event{Number: 1, Phase: api.PhaseClaude, Started: true, Output: "a"}), "holds 2 things"},
 		"an unknown phase":      {routeEvents, events(api.Event{Number: 1, Phase: "\x1b[2J", Started: true}), "holds 1 things"},
 		"another task's end":    {routeEvents, events(api.Event{Number: 1, Phase: api.PhaseEnded, Ended: &api.Status{ID: "b", Phase: api.PhaseEnded}}), "ends another task"},
+		"an end that cannot be": {routeEvents, events(api.Event{Number: 1, Phase: api.PhaseEnded, Ended: &api.Status{Phase: api.PhaseEnded, Claude: &claude.Result{Turns: -1}}}), "a negative figure"},
+		"an end before the beginning": {routeTasks, func(w http.ResponseWriter, r *http.Request) {
+			var task api.Task
+			_ = json.NewDecoder(r.Body).Decode(&task)
+			sendJSON(w, api.Status{ID: task.ID, Phase: api.PhaseEnded})
+		}, "without saying what Claude did"},
 		"another task's status": {routeTasks, func(w http.ResponseWriter, _ *http.Request) { sendJSON(w, api.Status{ID: "b", Phase: "clone"}) }, "is about task"},
 		"a status without end":  {routeTasks, endless(`{"id":"`, func(int) string { return text }), "more than 1048576 bytes"},
 		"a compressed status":   {routeTasks, bomb(`{"id":"`), "more than 1048576 bytes"},
