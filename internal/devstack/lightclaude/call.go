@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -23,13 +24,16 @@ const (
 	oauthBeta = "oauth-2025-04-20"
 )
 
-// Pauses before retries: a tenth of Claude Code's. A limit that is further
-// away than patience is not waited for.
+// Pauses before retries: a tenth of Claude Code's, unless the environment has
+// RealPauses. A limit that is further away than patience is not waited for.
 const (
 	firstPause   = 50 * time.Millisecond
 	longestPause = 3200 * time.Millisecond
 	patience     = time.Minute
 )
+
+// RealPauses is the variable that makes pauses as long as Claude Code's.
+const RealPauses = "LIGHT_REAL_PAUSES"
 
 // callError is a call that failed.
 type callError struct {
@@ -92,7 +96,10 @@ func (e *callError) again() bool {
 // ask calls the model until it answers or another attempt is pointless. Each
 // retry is told of.
 func (t *turn) ask(ctx context.Context) (*message, error) {
-	pause := firstPause
+	pause, longest := firstPause, longestPause
+	if os.Getenv(RealPauses) != "" {
+		pause, longest = 10*pause, 10*longest
+	}
 	for n := 1; ; n++ {
 		answer, err := t.call(ctx)
 		failed, ok := errors.AsType[*callError](err)
@@ -100,7 +107,7 @@ func (t *turn) ask(ctx context.Context) (*message, error) {
 			return answer, err
 		}
 		wait := max(pause, failed.retryAfter)
-		pause = min(2*pause, longestPause)
+		pause = min(2*pause, longest)
 		status := any(failed.status)
 		if failed.status == 0 {
 			status = nil

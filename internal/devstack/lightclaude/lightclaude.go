@@ -5,8 +5,8 @@
 // It starts in a few milliseconds, for tests that need hundreds of runs.
 //
 // What it says, when it retries and how it ends was measured with Claude Code
-// 2.1.330. It differs in this: its pauses before retries are a tenth as long,
-// and it reads no CLAUDE.md.
+// 2.1.330. It differs in this: its pauses before retries are a tenth as long
+// (see RealPauses), and it reads no CLAUDE.md.
 package lightclaude
 
 import (
