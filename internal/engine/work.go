@@ -61,7 +61,7 @@ func (d *drive) work(ctx context.Context) (run.State, error) {
 func (d *drive) task() api.Task {
 	f, o := d.run.Frozen, d.run.Options
 	filter, depth := historyOf(f.Repository.SizeKB)
-	return api.Task{
+	task := api.Task{
 		ID: d.run.Task,
 		Repository: api.Repository{
 			URL: f.Repository.CloneURL, WebURL: f.WebURL, Name: f.Repository.Name,
@@ -90,6 +90,10 @@ func (d *drive) task() api.Task {
 			SetupTimeout: setupTimeout, CheckTimeout: checkTimeout,
 		},
 	}
+	if o := d.run.Outcome; o != nil && o.Merge != nil {
+		d.asMerge(&task, o.Merge)
+	}
+	return task
 }
 
 // historyOf says how much of a repository's history is fetched: all of a small
@@ -205,6 +209,10 @@ func (d *drive) phaseText(p api.Phase) string {
 		return fmt.Sprintf("cloning %s at %.10s", f.Repository.FullName(), f.BaseCommit)
 	case api.PhaseSetup:
 		return "setting up: " + strings.Join(d.settings.Setup, "; ")
+	case api.PhaseMerge:
+		if o := d.run.Outcome; o != nil && o.Merge != nil {
+			return fmt.Sprintf("merging with %s at %.10s", o.Merge.Branch, o.Merge.Onto)
+		}
 	case api.PhaseClaude:
 		return "Claude is at work (" + d.run.Options.Model + ")"
 	case api.PhaseCheck:
@@ -233,11 +241,14 @@ func told(e *claude.Event) (kind run.EntryKind, text string, failed bool) {
 // result turns what the sandbox said of its task into what is stored of it.
 func (d *drive) result(s api.Status) *run.Result {
 	r := &run.Result{Problem: d.problemOf(s)}
+	for _, note := range s.Missing {
+		r.Missing = append(r.Missing, d.clean(note, 1<<10))
+	}
 	if c := s.Claude; c != nil {
 		r.Answer, r.Turns, r.SessionID = d.clean(c.Answer, 64<<10), c.Turns, d.thread.SessionID
 	}
 	if c := s.Check; c != nil {
-		r.Check = &run.Check{Command: d.settings.Check, ExitCode: c.ExitCode, Tail: d.clean(c.Tail, 8<<10), Duration: c.Duration}
+		r.Check = &run.Check{Command: d.settings.Check, ExitCode: c.ExitCode, TimedOut: c.TimedOut, Tail: d.clean(c.Tail, 8<<10), Duration: c.Duration}
 	}
 	return r
 }
@@ -264,23 +275,6 @@ func (d *drive) problemOf(s api.Status) run.Problem {
 		return run.Problem{}
 	}
 	return d.problem(err)
-}
-
-// failure is the fault of a phase that could not be done.
-func failure(f *api.Failure) error {
-	hints := map[string]string{
-		"clone_failed":   "look at what git said with `dayclaude runs logs`; submodules and further repositories need `read:` in .github/dayclaude.yml",
-		"setup_failed":   "mend `setup:` in .github/dayclaude.yml on the default branch",
-		"setup_timeout":  "make `setup:` in .github/dayclaude.yml quicker; each command has 15 minutes",
-		"claude_missing": "use a snapshot that has Claude Code: docs/snapshots.md",
-	}
-	switch f.Kind {
-	case "cancelled":
-		return fault.New(fault.Cancelled, "stopped by hand during %s", f.Phase)
-	case "deadline":
-		return fault.New(fault.Limit, "the run's time limit was over during %s", f.Phase).WithHint("--timeout sets it")
-	}
-	return fault.New(fault.Sandbox, "%s: %s", f.Phase, f.Message).WithHint("%s", hints[f.Kind])
 }
 
 // ending is the fault of a Claude that did not end with an answer.
