@@ -70,6 +70,7 @@ func TestReadEvents(t *testing.T) {
 // events are in order, bounded and end with the task, or the error says why.
 func FuzzReadEvents(f *testing.F) {
 	f.Add(sse(`{"number":1,"phase":"setup","output":"x"}`, fmt.Sprintf(ending, 2)), int64(0))
+	f.Add(sse(`{"number":1,"phase":"ended","ended":{"id":"t","phase":"ended","conflicts":["a","\xff"],"missing":[`+strings.Repeat(`"x",`, 30)+`""],"check":{"tail":"x"},"failure":{"phase":"merge"}}}`), int64(0))
 	f.Add("id: 1\r\ndata: {}\r\n\r\n", int64(7))
 	f.Add("data: "+strings.Repeat("[", 10_000), int64(0))
 	f.Add(`data: {"number":`+strings.Repeat("1", 10_000)+"}\n", int64(0))
@@ -123,6 +124,15 @@ func heldStatus(t *testing.T, s *api.Status) {
 		t.Errorf("the end of task %q", s.ID)
 	}
 	held(t, s.Base, maxWord)
+	if len(s.Conflicts) > api.MaxPaths || len(s.Missing) > maxMissing {
+		t.Errorf("%d conflicts, %d things missing", len(s.Conflicts), len(s.Missing))
+	}
+	for _, path := range s.Conflicts {
+		held(t, path, maxConflict)
+	}
+	for _, note := range s.Missing {
+		held(t, note, maxNote)
+	}
 	if f := s.Failure; f != nil {
 		held(t, f.Kind, maxWord)
 		held(t, f.Message, maxMessage)
