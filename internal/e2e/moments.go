@@ -1,0 +1,31 @@
+package e2e
+
+import (
+	"net/http"
+	"net/url"
+
+	"github.com/dayclaude/dayclaude/cmd"
+	"github.com/dayclaude/dayclaude/internal/engine"
+	"github.com/dayclaude/dayclaude/internal/run"
+)
+
+// momentsVariable is where the command line tells of the moments of its run.
+const momentsVariable = "DAYCLAUDE_E2E_MOMENTS"
+
+// Moments has f called at each moment of a run of the commands that are started
+// from now on. They wait until it returns.
+func (s *Stack) Moments(f func(run.State, engine.Moment)) {
+	s.Env[momentsVariable] = s.front(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		f(run.State(r.FormValue("state")), engine.Moment(r.FormValue("moment")))
+	}))
+}
+
+// telling is the command line's end of Stack.Moments.
+func telling(where string) cmd.Option {
+	return cmd.WithCheckpoint(func(state run.State, m engine.Moment) {
+		told, err := http.Get(where + "?" + url.Values{"state": {string(state)}, "moment": {string(m)}}.Encode())
+		if err == nil { // else the test is over
+			told.Body.Close()
+		}
+	})
+}
