@@ -24,7 +24,8 @@ const (
 	maxChangesetFiles  = 5000
 	maxTranscriptBytes = 64 << 20
 	maxEvents          = 1_000_000 // of a task
-	maxEventBytes      = 40 << 20  // of their text, as far as one process hears it; sandboxd stops at 32 MiB
+	maxEventBytes      = 40 << 20  // of them, as far as one process hears it; sandboxd stops at 32 MiB
+	leastEvent         = 80        // bytes of an event beside its text
 	setupTimeout       = 15 * time.Minute
 	checkTimeout       = 15 * time.Minute
 	modelCallTimeout   = 10 * time.Minute
@@ -178,7 +179,7 @@ func (d *drive) record(e api.Event) error {
 	case e.Claude != nil:
 		entry.Kind, entry.Text, entry.Failed = told(e.Claude)
 	}
-	if d.heard += len(entry.Text); d.heard > maxEventBytes || e.Number > maxEvents {
+	if d.heard += len(entry.Text) + leastEvent; d.heard > maxEventBytes || e.Number > maxEvents {
 		return fault.New(fault.Sandbox, "the sandbox reported more than %d events or %d MiB of them", maxEvents, maxEventBytes>>20).
 			WithHint("the sandbox may have been tampered with: look at `dayclaude runs logs`; `--new` begins with another one")
 	}
