@@ -183,7 +183,7 @@ func (d *drive) leavePatch(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, stepTime)
 	defer cancel()
 	if err := d.keepPatch(ctx, set); err != nil {
-		d.say(run.Notice, "the changes could not be kept as a patch: %v", err)
+		d.say(run.Notice, "the changes are kept, but not as a patch: %v", err)
 	}
 }
 

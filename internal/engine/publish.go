@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 
 	"github.com/dayclaude/dayclaude/internal/changeset"
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -112,8 +113,10 @@ func (d *drive) commit(ctx context.Context) (run.State, error) {
 		}
 	}
 	head, err := d.Hub.Branch(ctx, f.Repository, d.thread.Branch, d.run.Commit, d.run.ID, expect)
-	if err != nil {
+	if fault.KindOf(err) == fault.Unavailable { // the branch may have got the commit
 		return "", err
+	} else if err != nil {
+		return "", errors.Join(err, d.save(func() { d.run.Commit = "" }))
 	}
 	return run.Publishing, d.save(func() { d.run.Commit = head })
 }

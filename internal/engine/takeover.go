@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 
 	"github.com/dayclaude/dayclaude/internal/run"
 )
@@ -37,8 +38,13 @@ func (d *drive) takeOver(before *run.Run, frozen *run.Frozen) (bool, error) {
 	}
 	d.say(run.Notice, "the work of run %s was done, only not published: it is taken over as it is", before.ID)
 	return true, d.save(func() {
+		// A commit that no branch got is made anew: GitHub forgets it in time, and
+		// another token's may be one that the repository's rules take.
+		if frozen.BranchHead == before.Commit {
+			d.run.Commit = before.Commit
+		}
 		frozen.BaseCommit, frozen.BranchHead = before.Frozen.BaseCommit, before.Frozen.BranchHead
-		d.run.Frozen, d.run.Result, d.run.Commit = frozen, before.Result, before.Commit
+		d.run.Frozen, d.run.Result = frozen, before.Result
 	})
 }
 
@@ -46,16 +52,17 @@ func (d *drive) takeOver(before *run.Run, frozen *run.Frozen) (bool, error) {
 func publishable(r *run.Run) bool {
 	return r.Frozen != nil && r.Result != nil && r.Result.Problem.IsZero() &&
 		r.Outcome != nil && r.Outcome.PullRequest == 0 &&
-		(r.State == run.Failed || r.State == run.Cancelled || r.State == run.Refused)
+		slices.Contains([]run.State{run.Failed, run.Cancelled, run.Refused, run.NotAdmitted}, r.State)
 }
 
 // sameTask reports whether the next run would have to do just what was done
-// before. What the gate refused is held against it again only if the
-// repository's settings, which say what it lets through, have changed.
+// before. What the gate refused (a rule of GitHub's has no findings) is held
+// against it again only if the repository's settings, which say what it lets
+// through, have changed.
 func sameTask(before, next *run.Run, frozen *run.Frozen) bool {
 	was := before.Frozen
 	return was.Base == frozen.Base && reflect.DeepEqual(was.Issue, frozen.Issue) &&
 		before.Options.Instructions == next.Options.Instructions &&
 		(frozen.BranchHead == was.BranchHead || before.Commit != "" && frozen.BranchHead == before.Commit) &&
-		(before.State != run.Refused || !bytes.Equal(was.Settings, frozen.Settings))
+		(before.Outcome.Findings == nil || !bytes.Equal(was.Settings, frozen.Settings))
 }

@@ -179,7 +179,7 @@ func (s *script) standard() {
 	get(at+"/git/trees/"+sha("aa"), `{"sha":"%s","tree":[{"path":"README.md","mode":"100644","type":"blob","sha":"%s","size":6},{"path":"src","mode":"040000","type":"tree","sha":"%s"}]}`, sha("ab"), blobSHA([]byte("hello\n")), sha("ac"))
 	get(at+"/git/blobs/"+blobSHA([]byte("hello\n")), "hello\n")
 	get(at+"/git/commits/"+sha("aa"), `{"sha":"%s","message":"first","tree":{"sha":"%s"}}`, sha("aa"), sha("ab"))
-	get(at+"/compare/"+sha("aa")+"...main", `{"status":"ahead","files":[{"filename":"README.md"}]}`)
+	get(at+"/compare/"+sha("aa")+"...main", `{"merge_base_commit":{"sha":"%s"},"files":[{"filename":"README.md"}]}`, sha("aa"))
 	s.says("POST /graphql", 200, `{"data":{"viewer":{"login":"github-actions[bot]"}}}`)
 	s.on("POST "+at+"/git/blobs", answer(201, nil, fmt.Sprintf(`{"sha":%q}`, blobSHA([]byte("new\n")))))
 	s.says("POST "+at+"/git/trees", 201, `{"sha":"%s"}`, sha("ba"))

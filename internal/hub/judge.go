@@ -145,7 +145,7 @@ func judgeInvalid(e *Error) (kind fault.Kind, sentence, hint string) {
 		return fault.Conflict, fmt.Sprintf("GitHub does not take the branch (%s)", e),
 			"see whether a rule of the repository, or a branch whose name begins this one's, stands in the way"
 	case e.says("base of pullrequest"):
-		return fault.Conflict, fmt.Sprintf("the base branch is gone (%s)", e), "give another one with --base"
+		return fault.Conflict, fmt.Sprintf("the base branch is gone (%s)", e), "make it again, or give another one with --base"
 	case e.says("head of pullrequest"):
 		return fault.Conflict, fmt.Sprintf("the branch was deleted meanwhile (%s)", e), "run it again"
 	case e.says("no commits between"):
