@@ -2,12 +2,9 @@ package e2e_test
 
 import (
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -158,103 +155,4 @@ func TestInterrupted(t *testing.T) {
 		holds(t, "stderr", r.Stderr, "/demo/slow/pull/2", "dayclaude run-issue demo/slow#1` goes on")
 		s.Eventually("the sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 	})
-}
-
-// killer kills the command line at chosen requests of its own, after they took
-// effect and before it learns of it.
-type killer struct {
-	mu    sync.Mutex
-	at    []string // "METHOD pattern" of the path, each used once, in any order
-	hits  []string
-	shoot func() // kills the command line and returns when it is dead
-}
-
-func (k *killer) around(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		shot := k.aim(r.Method + " " + r.URL.Path)
-		if shot == nil {
-			next.ServeHTTP(w, r)
-			return
-		}
-		next.ServeHTTP(httptest.NewRecorder(), r)
-		shot()
-		panic(http.ErrAbortHandler) // there is nobody to answer
-	})
-}
-
-func (k *killer) aim(request string) func() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for i, pattern := range k.at {
-		if regexp.MustCompile("^" + pattern + "$").MatchString(request) {
-			k.at = slices.Delete(k.at, i, i+1)
-			k.hits = append(k.hits, pattern)
-			return k.shoot
-		}
-	}
-	return nil
-}
-
-func (k *killer) left() []string {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return slices.Clone(k.at)
-}
-
-// TestKilledEverywhere kills the command line with SIGKILL after each of its
-// writes, and while Claude is at work. Started anew it goes on; in the end
-// there is one of everything.
-func TestKilledEverywhere(t *testing.T) {
-	t.Parallel()
-	for _, engine := range e2e.Engines {
-		t.Run(engine, func(t *testing.T) {
-			t.Parallel()
-			k := &killer{at: []string{
-				"POST .*/issues/42/comments", "POST .*/git/blobs", "POST .*/git/trees", "POST .*/git/commits",
-				"POST .*/git/refs", "POST .*/pulls", "PATCH .*/issues/comments/[0-9]+",
-				"POST /api/sandbox", "POST /api/sandbox/[^/]+/stop", "POST /v1/messages.*",
-			}}
-			s := e2e.New(t, e2e.Options{Engine: engine, GitHub: github.Options{Wrap: k.around}})
-			s.WrapDaytona(k.around)
-			s.WrapModel(k.around)
-			ref := s.Shop(github.Issue{})
-			kills, all := 0, len(k.left())
-			for {
-				ready := make(chan *e2e.Command, 1)
-				k.mu.Lock()
-				k.shoot = func() {
-					c := <-ready
-					ready <- c
-					c.Signal(syscall.SIGKILL)
-					c.Wait()
-				}
-				k.mu.Unlock()
-				c := s.Start("run-issue", ref)
-				ready <- c
-				r := c.Wait()
-				if r.Exit == 0 {
-					if kills > 0 {
-						holds(t, "the progress", r.Stderr, "going on with run r_")
-					}
-					break
-				}
-				if kills++; r.Exit != 128+int(syscall.SIGKILL) || kills > all {
-					t.Fatalf("after %d kills, at %q: %s", kills, k.hits, r)
-				}
-			}
-			if left := k.left(); len(left) > 0 {
-				t.Errorf("never killed at %q", left)
-			}
-			pull, comment := wantOneOfEach(t, s)
-			wantOneCommit(t, s, "demo/shop", "main", pull.Head)
-			holds(t, "the comment", comment.Body, "**Opened #")
-			list := wantExit(t, s.Run("runs", "list"), 0).Stdout
-			if strings.Count(list, "demo/shop#42") != 1 {
-				t.Errorf("runs:\n%s", list)
-			}
-			if broken := s.Anthropic.Broken(); broken != nil {
-				t.Errorf("Claude met what the script does not expect: %q", broken)
-			}
-		})
-	}
 }

@@ -56,7 +56,7 @@ func BecomeCommand() {
 		os.Exit(lightclaude.Main())
 	}
 	if os.Getenv(mainVariable) == "1" {
-		os.Exit(cmd.Main())
+		os.Exit(cmd.Main(doomed(os.Getenv(dieVariable))))
 	}
 }
 
