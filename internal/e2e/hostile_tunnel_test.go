@@ -105,8 +105,10 @@ func TestHostileTunnel(t *testing.T) {
 			_, _ = io.Copy(io.Discard, stream)
 		})},
 		"requests at line rate": {says: "requests from the sandbox were refused", misuse: streams(few, func(_ int, stream net.Conn) {
-			go again(stream, get+"\r\n")
+			var asking sync.WaitGroup
+			asking.Go(func() { again(stream, get+"\r\n") })
 			_, _ = io.Copy(io.Discard, stream)
+			asking.Wait()
 		})},
 		"half requests": {misuse: streams(few, func(i int, stream net.Conn) {
 			half := call + "Content-Length: 1000\r\n\r\n{"
@@ -167,7 +169,7 @@ func misused(t *testing.T, misuse func(net.Conn)) (*e2e.Stack, *e2e.Result) {
 }
 
 // TestTunnelReopened: a sandbox that hangs up again and again is dialled
-// again, at leisure.
+// again, at leisure, and does not fill the log with that.
 func TestTunnelReopened(t *testing.T) {
 	l := &liar{set: readme, spent: make(chan struct{})}
 	var mu sync.Mutex
@@ -180,8 +182,12 @@ func TestTunnelReopened(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	s, _ := l.lie(t, 0, "")
+	s, r := l.lie(t, 0, "")
 	s.Pull("demo/shop")
+	logs := s.Run("runs", "logs", r.JSON()["run_id"].(string)).Stdout
+	if told := strings.Count(logs, "opening the tunnel again"); told < 5 || told > 10 {
+		t.Errorf("told %d times:\n%s", told, logs)
+	}
 	if dials > 100 {
 		t.Errorf("dialled %d times", dials)
 	}
