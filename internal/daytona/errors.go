@@ -76,6 +76,13 @@ func (e *Error) unclear() bool {
 	return e.Status < 300 || e.Status == http.StatusRequestTimeout || e.Status >= 500
 }
 
+// NotRunning reports whether a toolbox did not answer because its sandbox does
+// not run.
+func NotRunning(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Status == http.StatusBadRequest && notRunning.MatchString(e.Message)
+}
+
 // notFound reports whether Daytona said that the thing does not exist.
 func notFound(err error) bool {
 	e, ok := errors.AsType[*Error](err)

@@ -103,6 +103,9 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 					if f.status != 0 && e.RequestID != "req-1" {
 						t.Errorf("request id %q", e.RequestID)
 					}
+					if NotRunning(err) != (f.name == "not started") {
+						t.Errorf("not running: %v", err)
+					}
 					n, paused := len(srv.seen())-before, pauses()[slept:]
 					if f.status == 429 && !m.hurried {
 						if e.RetryAfter != 7*time.Second || n != len(paused)+1 || total(paused) < outlasts {

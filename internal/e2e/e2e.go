@@ -86,6 +86,7 @@ type Options struct {
 	Scenario  string
 	Anthropic anthropic.Options // Key and Scenario are set by New
 	GitHub    github.Options
+	Daytona   daytona.Options // Engine, Key and Log are set by New; Snapshots unless given
 }
 
 // Stack is the three services and one user's machine.
@@ -184,10 +185,12 @@ func (s *Stack) startDaytona(o Options) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.Daytona, err = daytona.New(daytona.Options{
-		Engine: engine, Key: s.Canaries["DAYTONA_API_KEY"], RemoveOnClose: true, Log: log,
-		Snapshots: []daytona.Snapshot{{Name: Snapshot, CPU: 2, Memory: 4, Disk: 10}},
-	})
+	opts := o.Daytona
+	opts.Engine, opts.Key, opts.Log, opts.RemoveOnClose = engine, s.Canaries["DAYTONA_API_KEY"], log, true
+	if opts.Snapshots == nil {
+		opts.Snapshots = []daytona.Snapshot{{Name: Snapshot, CPU: 2, Memory: 4, Disk: 10}}
+	}
+	s.Daytona, err = daytona.New(opts)
 	if err != nil {
 		s.t.Fatal(err)
 	}

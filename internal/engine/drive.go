@@ -154,6 +154,9 @@ func (d *drive) step(held, work context.Context) (run.State, error) {
 	}
 	defer cancel()
 	next, err := steps[state](d, ctx)
+	if err != nil {
+		next, err = d.retrace(ctx, err)
+	}
 	if err != nil && work.Err() != nil {
 		return next, context.Cause(work) // whatever the step met, this is why
 	}

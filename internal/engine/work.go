@@ -113,7 +113,7 @@ func historyOf(sizeKB int64) (filter string, depth int) {
 // follow gives sandboxd the task and stores its events as they come, until the
 // task ends. A stream that is cut is taken up after the last stored event.
 func (d *drive) follow(ctx context.Context) (api.Status, error) {
-	status, err := d.sandboxd.CreateTask(ctx, d.task())
+	status, err := d.giveTask(ctx)
 	if err != nil || status.Phase == api.PhaseEnded && status.Events == d.run.LastEvent { // an earlier process heard it all
 		return status, err
 	}

@@ -53,6 +53,8 @@ func (c *call) execute() error {
 		return problemf(http.StatusRequestTimeout, "command execution timeout")
 	case errors.Is(err, ErrStopped), c.r.Context().Err() != nil:
 		return err
+	case exit != 0 && c.tools.ctx.Err() != nil: // killed with the sandbox
+		return ErrStopped
 	case err != nil:
 		// The daemon reports a command that did not start, such as one in a
 		// directory that is not there, as exit code -1.

@@ -275,9 +275,8 @@ func (s *Server) down(ctx context.Context, b *sandbox) error {
 	tools := b.tools
 	b.tools = nil
 	s.mu.Unlock()
-	err := s.opts.Engine.Stop(ctx, b.ID)
 	if tools != nil {
-		tools.close()
+		tools.close() // first: whatever fails from now on failed because of it
 	}
-	return err
+	return s.opts.Engine.Stop(ctx, b.ID)
 }

@@ -128,6 +128,8 @@ func (t *tools) run(ctx context.Context, text string, args []string, c Command) 
 		return err
 	case exit == 0:
 		return nil
+	case t.ctx.Err() != nil: // killed with the sandbox
+		return ErrStopped
 	case exit == exitNotFound:
 		return problemf(http.StatusNotFound, "file not found")
 	case strings.Contains(message, "Permission denied"):
