@@ -112,6 +112,21 @@ func TestLies(t *testing.T) {
 	}
 }
 
+// TestNothingButLies: the first lie ends the run, and those on its way out are
+// not waited for.
+func TestNothingButLies(t *testing.T) {
+	noise := endless("", func(int) string { return strings.Repeat("\x00\xff{", 1000) })
+	l := &liar{lies: map[string]http.HandlerFunc{
+		routeEvents:     func(w http.ResponseWriter, _ *http.Request) { sendEvent(w, api.Event{Number: 7}) },
+		routeCancel:     noise,
+		routeChangeset:  noise,
+		routeTranscript: noise,
+	}}
+	s, _ := l.lie(t, 1, "event 7 came where 1 is due")
+	s.NoPull("demo/shop", "main")
+	holds(t, "the comment", s.Comment("demo/shop", 42).Body, "event 7 came where 1 is due")
+}
+
 var readme = []changeset.Change{{Path: "README.md", Mode: changeset.ModeFile, Content: []byte("# Changed\n")}}
 
 // TestHostileChanges: changes that no work tree could hold are refused
