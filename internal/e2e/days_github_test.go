@@ -219,10 +219,10 @@ func TestGitHubDays(t *testing.T) {
 		"workflow token that may not open pull requests": {
 			breaks: func(t *testing.T, s *e2e.Stack, ref string) {
 				asWorkflow(t, s, "write")
-				settings(func(r *github.Repository) { r.NoActionsPulls = true })(t, s, ref)
+				settings(func(r *github.Repository) { r.NoActions = true })(t, s, ref)
 			},
 			exit: 4, kind: fault.Auth, says: []string{"the repository does not let GitHub Actions open pull requests"},
-			hint: []string{"Workflow permissions"}, heals: settings(func(r *github.Repository) { r.NoActionsPulls = false }),
+			hint: []string{"Workflow permissions"}, heals: settings(func(r *github.Repository) { r.NoActions = false }),
 		},
 		"no base branch": {
 			args: []string{"--base", "nowhere"}, exit: 2, kind: fault.Usage, says: []string{`demo/shop has no branch "nowhere"`},

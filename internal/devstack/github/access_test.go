@@ -241,7 +241,7 @@ func TestRateLimit(t *testing.T) {
 	}
 	r := ask(t, s, "owner", "GET /user", "")
 	if r.status != 403 || r.header.Get("X-RateLimit-Remaining") != "0" || !strings.HasPrefix(fmt.Sprint(r.get("message")), "API rate limit exceeded") ||
-		r.header.Get("X-RateLimit-Reset") != fmt.Sprint(begin.Add(time.Hour).Unix()) {
+		r.header.Get("X-RateLimit-Reset") != fmt.Sprint(begin.Add(time.Hour).Unix()) || r.header.Get("Date") != begin.Format(http.TimeFormat) {
 		t.Errorf("exhausted: %d %v %s", r.status, r.header, r)
 	}
 	if r := ask(t, s, "owner", "GET /rate_limit", ""); r.status != 200 || r.get("resources.core.remaining") != 0.0 {

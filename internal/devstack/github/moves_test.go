@@ -182,6 +182,14 @@ func TestOwnersRules(t *testing.T) {
 	says("owner", 200, "demo/shop")
 	set(func(r *Repository) { r.NoClassicTokens = true })
 	says("owner", 403, "`demo` forbids access via a personal access token (classic).")
+
+	set(func(r *Repository) { r.NoActions = true })
+	for login, want := range map[string]int{"github-actions[bot]": 403, "builder[bot]": 422} {
+		must(t, s.AddToken(Token{Value: secret.New(login), Login: login, Kind: App, Permissions: map[string]string{"pull_requests": "write"}}))
+		if r := ask(t, s, login, "POST repos/demo/shop/pulls", `{"title":"t","head":"main","base":"main"}`); r.status != want {
+			t.Errorf("%s: %s", login, r)
+		}
+	}
 }
 
 func TestSecondaryLimitWithoutATime(t *testing.T) {

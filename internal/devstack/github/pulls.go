@@ -57,7 +57,7 @@ func createPull(c *call) (any, error) {
 	if err := c.decode(&in); err != nil {
 		return nil, err
 	}
-	if c.repo.NoActionsPulls && c.token.Login == "github-actions[bot]" {
+	if c.repo.NoActions && c.token.Login == "github-actions[bot]" {
 		return nil, refuse(403, "GitHub Actions is not permitted to create or approve pull requests.")
 	}
 	if err := checkText(in.Title, in.Body); err != nil {

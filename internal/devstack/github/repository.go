@@ -29,9 +29,8 @@ type Repository struct {
 	Archived      bool
 	NoIssues      bool // issues are disabled
 	NoDrafts      bool // the owner's plan knows no draft pull requests
-
-	NoActionsPulls bool // a workflow's token may not open pull requests
-	Rulesets       []Ruleset
+	NoActions     bool // the tokens of workflows may not open pull requests
+	Rulesets      []Ruleset
 
 	// What the owner, an organisation, holds against who asks:
 	SAML            bool           // single sign-on is enforced

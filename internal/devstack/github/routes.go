@@ -91,6 +91,7 @@ func (s *Server) serveAPI(a *answer, r *http.Request) {
 func (s *Server) serveRoute(a *answer, r *http.Request, rt route) {
 	r.Body = http.MaxBytesReader(a, r.Body, maxBody)
 	c := &call{s: s, r: r, w: a}
+	a.Header().Set("Date", s.opts.Now().UTC().Format(http.TimeFormat))
 	a.Header().Set("X-GitHub-Media-Type", "github.v3; format=json")
 	a.Header().Set("X-GitHub-Request-Id", s.requestID())
 	body, err := c.answer(rt)
