@@ -77,7 +77,7 @@ bench-run:
 FUZZTIME ?= 30s
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@grep -roE --include='*_test.go' '^func Fuzz\w+' internal | while IFS=: read -r file target; do \
-		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) "./$${file%/*}" </dev/null; \
+		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "./$${file%/*}" </dev/null; \
 	done
 
 clean:
