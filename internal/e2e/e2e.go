@@ -81,6 +81,11 @@ type Options struct {
 	// Light puts package lightclaude in Claude Code's place, on the process
 	// engine: a run then takes a second.
 	Light bool
+	// Bare leaves Claude Code away, on the process engine.
+	Bare bool
+	// Disk is how large the process engine's disk is, as "64m"; "" for this
+	// machine's own. It takes root.
+	Disk string
 	// Scenario forces one of the Messages API by name; without it the issue's
 	// text chooses.
 	Scenario  string
@@ -103,7 +108,8 @@ type Stack struct {
 	// word CANARY: none may be seen anywhere.
 	Canaries map[string]string
 
-	t testing.TB
+	t    testing.TB
+	disk string // where Options.Disk is mounted
 }
 
 // canary makes a secret that can be told from all others.
@@ -217,6 +223,9 @@ func (s *Stack) engine(o Options, log *slog.Logger) (daytona.Engine, error) {
 		s.t.Cleanup(func() { s.check("remove the process engine's root", os.RemoveAll(root)) })
 		if err := os.Chmod(root, 0o711); err != nil {
 			return nil, err
+		}
+		if o.Disk != "" {
+			s.smallDisk(root, o.Disk)
 		}
 		return process.New(process.Options{Root: root, Tools: []string{s.claude(o.Light)}, Log: log})
 	}

@@ -243,6 +243,7 @@ func told(e *claude.Event) (kind run.EntryKind, text string, failed bool) {
 func (d *drive) result(s api.Status) *run.Result {
 	r := &run.Result{Problem: d.problemOf(s)}
 	for _, note := range s.Missing {
+		d.say(run.Notice, "%s", note)
 		r.Missing = append(r.Missing, d.clean(note, 1<<10))
 	}
 	if c := s.Claude; c != nil {
