@@ -64,7 +64,7 @@ type Request struct {
 	Ref     run.Ref
 	Options run.Options
 	New     bool            // begin the issue's next generation: another sandbox, branch and session
-	Force   bool            // also on an issue that is closed
+	Force   bool            // also on an issue that is closed or locked
 	Observe func(run.Entry) // told of every entry, in order; may be nil
 }
 
