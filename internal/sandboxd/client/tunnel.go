@@ -82,7 +82,7 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) gone(err error) error {
-	return fault.New(fault.Unavailable, "tunnel: %w", &causes{ErrCut, errors.Join(net.ErrClosed, err)})
+	return fault.New(fault.Unavailable, "tunnel: %w", &causes{ErrCut, err})
 }
 
 func (l *listener) Close() error   { return l.session.Close() }
