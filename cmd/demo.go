@@ -84,7 +84,11 @@ func (a *app) demo(ctx context.Context, o *demoOptions) error {
 		}
 		return a.env(name)
 	}}
-	w, err := private.wire(ctx, settings, wireOptions{local: &local{space: "dayclaude-demo-" + strings.ToLower(rand.Text()[:8]), temporary: true}, verbose: o.verbose})
+	db, err := private.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	w, err := private.wire(ctx, settings, db, wireOptions{local: &local{space: "dayclaude-demo-" + strings.ToLower(rand.Text()[:8]), temporary: true}, verbose: o.verbose})
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ look
 	cmd := exec.CommandContext(t.Context(), session, "--", "sh", "-c", script)
 	cmd.Env = []string{
 		"PATH=" + dir + ":" + os.Getenv("PATH"), "HOME=" + dir, "TMPDIR=" + dir, "XDG_RUNTIME_DIR=" + dir,
-		"GITHUB_API_URL=http://127.0.0.1:1/",
+		"GITHUB_API_URL=" + refuses(t),
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -62,7 +62,7 @@ look
 	}
 	said := string(out)
 	for _, want := range []string{
-		"dayclaude: no GitHub token\n", "dayclaude: no Claude credential\n", "dayclaude: no Daytona key\n", "connection refused\n",
+		"dayclaude: no GitHub token\n", "dayclaude: no Claude credential\n", "dayclaude: no Daytona key\n", "(401",
 	} {
 		_, rest, ok := strings.Cut(said, want)
 		if !ok {

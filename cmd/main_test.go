@@ -3,6 +3,8 @@ package cmd_test
 import (
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"strconv"
@@ -39,6 +41,7 @@ func (t tight) Run() int {
 // any service. UPDATE_SCRIPTS=1 writes what the commands print into them.
 func TestScripts(t *testing.T) {
 	t.Parallel()
+	refusing := refuses(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		RequireExplicitExec: true,
@@ -47,10 +50,23 @@ func TestScripts(t *testing.T) {
 			for name, dir := range map[string]string{"HOME": "home", "XDG_STATE_HOME": "state", "XDG_CONFIG_HOME": "config", "XDG_CACHE_HOME": "cache"} {
 				e.Setenv(name, e.WorkDir+"/"+dir)
 			}
+			e.Setenv("REFUSING", refusing)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})
+}
+
+// refuses serves a GitHub that takes no token, for the length of the test.
+func refuses(t *testing.T) (url string) {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		fmt.Fprintln(w, `{"message":"Bad credentials"}`)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/"
 }
 
 // exits is the script command "exits CODE PROGRAM [ARGS...]": the program must

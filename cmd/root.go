@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -30,6 +32,7 @@ type app struct {
 	streams    term.Streams
 	env        func(string) string
 	checkpoint func(run.State, engine.Moment) // of engine.Config
+	farewell   atomic.Pointer[string]         // said by whoever leaves at once
 }
 
 // Option changes how Main runs.
@@ -47,11 +50,43 @@ func Main(options ...Option) int {
 	for _, o := range options {
 		o(a)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := a.untilSignal()
 	defer stop()
-	// A second signal meets the default again: it ends the process at once.
-	context.AfterFunc(ctx, stop)
 	return a.run(ctx, os.Args[1:])
+}
+
+// untilSignal returns a context that the first Ctrl-C or SIGTERM cancels. The
+// second one ends the process at once.
+func (a *app) untilSignal() (_ context.Context, stop func()) {
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	var listening sync.WaitGroup
+	listening.Go(func() {
+		for range 2 {
+			select {
+			case <-signals:
+			case <-ended:
+				return
+			}
+			if ctx.Err() != nil {
+				if words := a.farewell.Load(); words != nil {
+					fmt.Fprintln(a.streams.Err, "dayclaude:", *words)
+				}
+				os.Exit(fault.ExitCode(ctx.Err()))
+			}
+			cancel()
+		}
+	})
+	return ctx, func() { signal.Stop(signals); close(ended); listening.Wait(); cancel() }
+}
+
+// setFarewell sets what is said if the process is made to leave at once, until
+// the function that it returns is called.
+func (a *app) setFarewell(words string) (unset func()) {
+	before := a.farewell.Swap(&words)
+	return func() { a.farewell.Store(before) }
 }
 
 // run executes one command line and prints its error, once.

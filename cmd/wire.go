@@ -44,13 +44,14 @@ func (w *wired) close() {
 	}
 }
 
-// wire makes the engine from the settings. It is the one place that knows
-// which part stands on which.
-func (a *app) wire(ctx context.Context, s *config.Settings, o wireOptions) (_ *wired, err error) {
+// wire makes the engine on the store from the settings. It is the one place
+// that knows which part stands on which. The store is closed with it, also if
+// it can't be made.
+func (a *app) wire(ctx context.Context, s *config.Settings, db *store.Store, o wireOptions) (_ *wired, err error) {
 	redactor := secret.NewRedactor(s.DaytonaKey, s.GitHubToken, s.AnthropicKey, s.AnthropicOAuth)
 	logged := redactor.Writer(a.streams.Err)
 	w := &wired{log: newLog(logged, o.verbose)}
-	w.closes = append(w.closes, logged.Close)
+	w.closes = append(w.closes, logged.Close, db.Close)
 	defer func() {
 		if err != nil {
 			w.close()
@@ -67,12 +68,6 @@ func (a *app) wire(ctx context.Context, s *config.Settings, o wireOptions) (_ *w
 		s.DaytonaURL, s.DaytonaKey = server.URL(), secret.New(server.Key())
 		redactor.Add(s.DaytonaKey)
 	}
-	state := config.StateDir(a.env)
-	db, err := store.Open(ctx, state, time.Now)
-	if err != nil {
-		return nil, err
-	}
-	w.closes = append(w.closes, db.Close)
 	github, err := hub.New(hub.Config{APIURL: s.GitHubURL, Token: s.GitHubToken, UserAgent: "dayclaude/" + Version, Log: w.log})
 	if err != nil {
 		return nil, err
@@ -92,7 +87,7 @@ func (a *app) wire(ctx context.Context, s *config.Settings, o wireOptions) (_ *w
 	w.engine = engine.New(engine.Config{
 		Store: db, Hub: github, Daytona: sandboxes,
 		AnthropicURL: s.AnthropicURL, Credential: credential, GitToken: s.GitHubToken,
-		Sandboxd: snapshot.Sandboxd, Redactor: redactor, Dir: filepath.Join(state, "runs"),
+		Sandboxd: snapshot.Sandboxd, Redactor: redactor, Dir: filepath.Join(config.StateDir(a.env), "runs"),
 		Owner: owner, Dead: ownerIsDead, Checkpoint: a.checkpoint, Version: Version,
 		HarvestEvery: s.HarvestEvery,
 		ArchiveAfter: s.ArchiveAfter, DeleteAfter: s.DeleteAfter,

@@ -89,14 +89,10 @@ func (s *Store) attempt(ctx context.Context, tx *sql.Tx, l Lease, runID string) 
 
 // enter notes that the run entered its state.
 func (s *Store) enter(ctx context.Context, tx *sql.Tx, r *run.Run) error {
-	now := s.now().UTC()
 	_, err := tx.ExecContext(ctx, `INSERT INTO steps (run_id, number, state, attempt, entered_at, cost_usd)
 		SELECT $1, (SELECT COALESCE(MAX(number), 0) + 1 FROM steps WHERE run_id = $1), $2, MAX(number), $3, $4
-		FROM attempts WHERE run_id = $1`, r.ID, r.State, now, r.Cost.USD)
-	if err != nil {
-		return err
-	}
-	return s.seen(ctx, tx, r.ThreadID, Going)
+		FROM attempts WHERE run_id = $1`, r.ID, r.State, s.now().UTC(), r.Cost.USD)
+	return err
 }
 
 // seen notes a sign of life of the thread's open attempt, and its end.

@@ -87,10 +87,7 @@ func (s *Store) Holder(ctx context.Context, thread string) (*Held, error) {
 func (s *Store) Renew(ctx context.Context, l Lease, ttl time.Duration) error {
 	return s.fenced(ctx, l, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE threads SET lease_until = $1 WHERE id = $2`, s.now().UTC().Add(ttl), l.Thread)
-		if err != nil {
-			return err
-		}
-		return s.seen(ctx, tx, l.Thread, Going)
+		return err
 	})
 }
 
@@ -105,7 +102,8 @@ func (s *Store) Release(ctx context.Context, l Lease) error {
 	})
 }
 
-// fenced runs f in a transaction in which l is the thread's lease.
+// fenced runs f in a transaction in which l is the thread's lease, as a sign of
+// life of its owner.
 func (s *Store) fenced(ctx context.Context, l Lease, f func(*sql.Tx) error) error {
 	return s.write(ctx, func(tx *sql.Tx) error {
 		var owner string
@@ -117,6 +115,9 @@ func (s *Store) fenced(ctx context.Context, l Lease, f func(*sql.Tx) error) erro
 		if owner != l.Owner || epoch != l.Epoch {
 			return ErrFenced
 		}
-		return f(tx)
+		if err := f(tx); err != nil {
+			return err
+		}
+		return s.seen(ctx, tx, l.Thread, Going)
 	})
 }

@@ -19,30 +19,40 @@ import (
 
 // Streams are what a command reads and writes.
 type Streams struct {
+	In  *os.File
 	Out io.Writer
 	Err io.Writer
 	// Size returns Err's width and height in cells; nil where Err is no
-	// terminal.
+	// terminal that a cursor moves on.
 	Size func() (width, height int)
-	// Plain turns colour off though Err is a terminal.
+	// OutSize is the same of Out.
+	OutSize func() (width, height int)
+	// Plain turns colour off though there is a terminal.
 	Plain bool
 }
 
 // System returns the process's own streams. NO_COLOR and TERM=dumb are
 // honoured: https://no-color.org.
 func System(env func(string) string) Streams {
-	s := Streams{Out: os.Stdout, Err: os.Stderr, Plain: env("NO_COLOR") != ""}
-	fd := int(os.Stderr.Fd())
-	if env("TERM") != "dumb" && IsTerminal(os.Stderr) {
-		s.Size = func() (int, int) {
-			w, h, err := term.GetSize(fd)
-			if err != nil || w < 1 || h < 1 {
-				return 80, 24
-			}
-			return w, h
-		}
+	s := Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Plain: env("NO_COLOR") != ""}
+	if env("TERM") != "dumb" {
+		s.Size, s.OutSize = sizeOf(os.Stderr), sizeOf(os.Stdout)
 	}
 	return s
+}
+
+// sizeOf returns a terminal's size, nil for a file that is none.
+func sizeOf(f *os.File) func() (width, height int) {
+	if !IsTerminal(f) {
+		return nil
+	}
+	return func() (int, int) {
+		w, h, err := term.GetSize(int(f.Fd()))
+		if err != nil || w < 1 || h < 1 {
+			return 80, 24
+		}
+		return w, h
+	}
 }
 
 // IsTerminal reports whether a file is a terminal.
@@ -57,9 +67,10 @@ type styles struct {
 	title, good, bad, now, faint lipgloss.Style
 }
 
-func (s Streams) styles() styles {
-	r := lipgloss.NewRenderer(io.Discard, termenv.WithProfile(termenv.ANSI))
-	if s.Plain || !s.Terminal() {
+func (s Streams) styles(terminal bool) styles {
+	r := lipgloss.NewRenderer(io.Discard)
+	r.SetColorProfile(termenv.ANSI)
+	if s.Plain || !terminal {
 		r.SetColorProfile(termenv.Ascii)
 	}
 	return styles{

@@ -115,7 +115,7 @@ type step struct {
 const redrawEvery = time.Second / 5
 
 func newLive(s Streams, title string, now func() time.Time) *live {
-	l := &live{s: s, title: title, now: now, style: s.styles(), stop: make(chan struct{})}
+	l := &live{s: s, title: title, now: now, style: s.styles(s.Terminal()), stop: make(chan struct{})}
 	l.done.Go(func() {
 		tick := time.NewTicker(redrawEvery)
 		defer tick.Stop()
@@ -138,8 +138,9 @@ func (l *live) Show(e run.Entry) {
 	defer l.mu.Unlock()
 	switch e.Kind {
 	case run.Began:
-		l.finish()
-		l.steps = append(l.steps, step{text: firstLine(e.Text), began: l.now()})
+		at := l.when(e)
+		l.finish(at)
+		l.steps = append(l.steps, step{text: firstLine(e.Text), began: at})
 	case run.Notice:
 		// Above the current step, so that this one stays the last.
 		at := len(l.steps)
@@ -150,7 +151,7 @@ func (l *live) Show(e run.Entry) {
 	case run.Spent:
 		l.cost = e.Cost
 	case run.Ended:
-		l.finish()
+		l.finish(l.when(e))
 		if n := len(l.steps); n > 0 {
 			l.steps[n-1].failed = e.Failed
 		}
@@ -163,9 +164,24 @@ func (l *live) Show(e run.Entry) {
 	l.draw()
 }
 
-func (l *live) finish() {
+// when is the time of an entry, which may have been stored long ago. The
+// sandbox's clock may go wrong: no time before the step's own, none to come.
+func (l *live) when(e run.Entry) time.Time {
+	at := l.now()
+	if !e.Time.IsZero() && e.Time.Before(at) {
+		at = e.Time
+	}
+	for _, st := range l.steps {
+		if st.began.After(at) {
+			at = st.began
+		}
+	}
+	return at
+}
+
+func (l *live) finish(at time.Time) {
 	if n := len(l.steps); n > 0 && !l.steps[n-1].notice && l.steps[n-1].took == 0 {
-		l.steps[n-1].took = max(l.now().Sub(l.steps[n-1].began), 1)
+		l.steps[n-1].took = max(at.Sub(l.steps[n-1].began), 1)
 	}
 	l.doing = ""
 }
@@ -177,7 +193,7 @@ func (l *live) Close() {
 		return
 	}
 	l.closed = true
-	l.finish()
+	l.finish(l.now())
 	l.draw()
 	l.mu.Unlock()
 	close(l.stop)
