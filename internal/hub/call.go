@@ -113,6 +113,9 @@ func lookThenCreate[T any](ctx context.Context, c *Client, o op, look func() (T,
 	var failed tries
 	for conflicts := 1; ; {
 		v, found, err := look()
+		if found {
+			c.over(ctx, failed)
+		}
 		if found || err != nil {
 			return v, err
 		}

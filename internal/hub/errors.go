@@ -49,6 +49,9 @@ func (e *Error) says(phrases ...string) bool {
 	return false
 }
 
+// hintURL is for a host that is no GitHub's API.
+const hintURL = "set GITHUB_API_URL to https://HOST/api/v3/, or unset it for github.com"
+
 // status is GitHub's status in err's chain, or 0.
 func status(err error) int {
 	var e *Error
@@ -74,6 +77,9 @@ func interrupted(ctx context.Context, o op) error {
 func (c *Client) explain(o op, resp *http.Response, err error) error {
 	if resp == nil {
 		return c.unanswered(o, c.name()+" did not answer", err)
+	}
+	if resp.StatusCode < 300 && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
+		return fault.New(fault.Failed, "%s: %s does not answer as GitHub's API does: it sent a web page", o.does, c.base.Host).WithHint(hintURL)
 	}
 	if resp.StatusCode < 300 {
 		return c.unanswered(o, "the answer of "+c.name()+" broke off or cannot be read", err)

@@ -279,6 +279,39 @@ func TestOutage(t *testing.T) {
 	}
 }
 
+// TestWebPage is a host that is no GitHub's API, such as one that wants a login.
+func TestWebPage(t *testing.T) {
+	t.Parallel()
+	s, c := setup(t)
+	s.on("GET /user", answer(200, map[string]string{"Content-Type": "text/html; charset=utf-8"}, `<html>`))
+	_, err := c.Viewer(t.Context())
+	if fault.KindOf(err) != fault.Failed || !strings.Contains(err.Error(), "does not answer as GitHub's API does") || !strings.Contains(fault.HintOf(err), "GITHUB_API_URL") || len(s.slept) > 0 {
+		t.Fatalf("got %v after %v", err, s.slept)
+	}
+}
+
+// TestLostWrites loses each answer to a write that took effect, for two
+// minutes: what is found then is told as the outage's end.
+func TestLostWrites(t *testing.T) {
+	t.Parallel()
+	s, c := setup(t)
+	var told []string
+	ctx := notice.With(t.Context(), func(text string) { told = append(told, text) })
+	made := s.now().Add(2 * time.Minute) // GitHub's lists lag behind
+	s.on("GET "+at+"/pulls", func(w http.ResponseWriter, r *http.Request) {
+		if s.now().Before(made) {
+			answer(200, nil, `[]`)(w, r)
+			return
+		}
+		answer(200, nil, "["+openPull("robin", 7)+"]")(w, r)
+	})
+	s.on("POST "+at+"/pulls", answer(502, nil, ``))
+	pull, err := c.PullRequest(ctx, shop, PullInput{Base: "main", Head: "fix", Title: "t", Body: "b"})
+	if err != nil || pull.Number != 9 || len(told) != 2 || !strings.Contains(told[1], "answers again") {
+		t.Fatalf("got %+v, %v, told %q", pull, err, told)
+	}
+}
+
 // TestHiccup is not worth a word.
 func TestHiccup(t *testing.T) {
 	t.Parallel()

@@ -51,8 +51,7 @@ func (c *Client) judge(o op, e *Error, resp *http.Response) (kind fault.Kind, se
 func (c *Client) judgeNotFound(o op, e *Error, resp *http.Response) (kind fault.Kind, sentence, hint string) {
 	switch {
 	case e.Message == "" && !c.official():
-		return fault.NotFound, fmt.Sprintf("%s does not answer as GitHub's API does (%s)", c.base.Host, e),
-			"set GITHUB_API_URL to https://HOST/api/v3/"
+		return fault.NotFound, fmt.Sprintf("%s does not answer as GitHub's API does (%s)", c.base.Host, e), hintURL
 	case o.needs == workflowsWrite:
 		return fault.Auth, fmt.Sprintf("the token may not change workflows (%s)", e), c.accessHint(o, resp.Header)
 	case resp.Request != nil && resp.Request.Response != nil: // redirected
