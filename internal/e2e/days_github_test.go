@@ -69,16 +69,6 @@ func settings(change func(*github.Repository)) bad {
 
 func repoOf(ref string) string { return ref[:strings.IndexByte(ref, '#')] }
 
-// issue changes the shop's issue.
-func issue(change func(*github.Issue)) bad {
-	return func(t *testing.T, s *e2e.Stack, ref string) {
-		t.Helper()
-		if err := s.GitHub.UpdateIssue(repoOf(ref), 42, "ann", change); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
 // whileWorking breaks something while Claude waits for the model.
 func whileWorking(breaks bad) (bad, func(*testing.T, *e2e.Stack, *e2e.Command)) {
 	var model *e2e.Model
@@ -152,7 +142,7 @@ func TestGitHubDays(t *testing.T) {
 		},
 		"locked issue": {
 			issue: github.Issue{Locked: true}, exit: 7, kind: fault.NotAdmitted, says: []string{"the conversation of demo/shop#42 is locked"},
-			hint: []string{"unlock it"}, page: "is locked", heals: issue(func(i *github.Issue) { i.Locked = false }),
+			hint: []string{"unlock it", "--force"}, page: "is locked", heals: nothing, again: []string{"--force"},
 		},
 		"archived repository": {
 			repository: shopOf(func(r *github.Repository) { r.Archived = true }), exit: 7, kind: fault.NotAdmitted,
