@@ -4,14 +4,12 @@ import (
 	"bufio"
 	"context"
 	"database/sql"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -242,46 +240,10 @@ func TestBelowAFile(t *testing.T) {
 	wantTrouble(t, "Open", err, fault.Failed, "can't be opened and written", "not a directory")
 }
 
-// tmpfs mounts a file system of so many KiB, for which root is needed.
-func tmpfs(t *testing.T, kib int) (dir string) {
-	t.Helper()
-	dir = t.TempDir()
-	if os.Geteuid() != 0 {
-		testenv.Missing(t, "root, to mount a file system")
-	}
-	if err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+strconv.Itoa(kib)+"k", "tmpfs", dir).Run(); err != nil {
-		testenv.Missing(t, "the right to mount a file system: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Errorf("unmount: %v", err)
-		}
-	})
-	return dir
-}
-
-// fill takes all the room that is left; removing the file gives it back.
-func fill(t *testing.T, dir string) (path string) {
-	t.Helper()
-	path = filepath.Join(dir, "filler")
-	f, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	for chunk := make([]byte, 4096); err == nil; {
-		_, err = f.Write(chunk)
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Fatal(err)
-	}
-	return path
-}
-
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := tmpfs(t, 1024)
-	filler := fill(t, dir)
+	dir := testenv.Disk(t, 1024)
+	filler := testenv.Fill(t, dir)
 	_, err := Open(t.Context(), dir, time.Now)
 	wantTrouble(t, "Open", err, fault.Failed, "the disk under the store", "is full")
 	os.Remove(filler)
@@ -292,7 +254,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	defer s.Close()
 	l, r := newRun(t, s, newThread(t, s, 1))
-	filler = fill(t, dir)
+	filler = testenv.Fill(t, dir)
 	for err = nil; err == nil; {
 		err = s.Append(t.Context(), l, r, &run.Entry{Kind: run.Said, Text: "word"})
 	}
@@ -305,25 +267,19 @@ func TestDiskFull(t *testing.T) {
 
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	dir := tmpfs(t, 1024)
-	remount := func(flags uintptr) {
-		t.Helper()
-		if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flags, ""); err != nil {
-			t.Fatal(err)
-		}
-	}
+	dir := testenv.Disk(t, 1024)
 	s, err := Open(t.Context(), dir, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	newThread(t, s, 1)
 	s.Close()
-	remount(syscall.MS_RDONLY)
+	testenv.ReadOnly(t, dir, true)
 	_, err = Open(t.Context(), dir, time.Now)
 	wantTrouble(t, "Open", err, fault.Failed, "can't be opened and written")
 	_, err = Open(t.Context(), filepath.Join(dir, "new"), time.Now)
 	wantTrouble(t, "Open anew", err, fault.Failed, "can't be opened and written", "read-only file system")
-	remount(0)
+	testenv.ReadOnly(t, dir, false)
 	if s, err = Open(t.Context(), dir, time.Now); err != nil {
 		t.Fatal(err)
 	}
