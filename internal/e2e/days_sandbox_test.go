@@ -139,8 +139,8 @@ func TestMissingParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	holds(t, "docs/troubleshooting.md", string(page), "the submodule … is missing", "files in Git LFS (…) are pointers only")
-	holds(t, "the pull request", s.Pull("demo/parts").Body, "Claude worked without parts of the repository:\n\n- files in Git LFS (*.psd) are pointers only: dayclaude does not fetch what they point to\n")
-	holds(t, "the comment", s.Comment("demo/parts", 1).Body, "Claude worked without parts of the repository:")
+	holds(t, "the pull request", s.Pull("demo/parts").Body, "What to know of Claude's sandbox:\n\n- files in Git LFS (*.psd) are pointers only: dayclaude does not fetch what they point to\n")
+	holds(t, "the comment", s.Comment("demo/parts", 1).Body, "What to know of Claude's sandbox:")
 	holds(t, "the progress", r.Stderr, "note: files in Git LFS (*.psd) are pointers only")
 }
 

@@ -179,6 +179,31 @@ func TestMergeKilled(t *testing.T) {
 	}
 }
 
+// TestMergeInterrupted presses Ctrl-C in the middle of the merge's turn: what
+// there was before it is published.
+func TestMergeInterrupted(t *testing.T) {
+	s := onProcess(t, e2e.Options{Light: true, Scenario: "merge"})
+	ref := s.Add(github.Repository{Name: "list", Files: list}, github.Issue{Title: "Mine is missing"})
+	base := strings.TrimSpace(s.Git("demo/list", "rev-parse", "main"))
+	model := s.WatchModel()
+	release := model.Hold()
+	c := s.Start("run-issue", ref)
+	s.Eventually("Claude to be at work", model.Waiting)
+	push(t, s, "main", listWith("two", "two, theirs"))
+	release()
+	c.WaitFor("merging with main at ")
+	release = model.Hold()
+	defer release()
+	s.Eventually("Claude to merge", model.Waiting)
+	c.Signal(syscall.SIGINT)
+	wantExit(t, c.Wait(), 130)
+	pull := wantParents(t, s, base)
+	if !pull.Draft || show(s, pull.Head, "new.txt") != "new\n" {
+		t.Errorf("pull request: %+v", pull)
+	}
+	holds(t, "the pull request", pull.Body, "**This is unfinished**", "stopped by hand", "**This may conflict with `main`**")
+}
+
 // TestBranchMoved pushes to the thread's branch, or to the base branch, while
 // Claude is at work on a follow-up.
 func TestBranchMoved(t *testing.T) {

@@ -61,7 +61,7 @@ func (d *drive) merge(ctx context.Context) (run.State, error) {
 		d.run.Outcome.Merge = &m
 		if m.Merged && result != nil {
 			result.Turns += d.run.Result.Turns
-			result.Missing = d.run.Result.Missing
+			result.Notes = append(d.run.Result.Notes, result.Notes...)
 			d.run.Result = result
 		}
 	}); err != nil {

@@ -242,9 +242,9 @@ func told(e *claude.Event) (kind run.EntryKind, text string, failed bool) {
 // result turns what the sandbox said of its task into what is stored of it.
 func (d *drive) result(s api.Status) *run.Result {
 	r := &run.Result{Problem: d.problemOf(s)}
-	for _, note := range s.Missing {
+	for _, note := range s.Notes {
 		d.say(run.Notice, "%s", note)
-		r.Missing = append(r.Missing, d.clean(note, 1<<10))
+		r.Notes = append(r.Notes, d.clean(note, 1<<10))
 	}
 	if c := s.Claude; c != nil {
 		r.Answer, r.Turns, r.SessionID = d.clean(c.Answer, 64<<10), c.Turns, d.thread.SessionID

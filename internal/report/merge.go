@@ -40,14 +40,14 @@ func in(paths []string) string {
 	return " in " + strings.Join(named, ", ")
 }
 
-// missing tells what of the repository Claude did not have.
-func missing(r run.Run) string {
-	if r.Result == nil || r.Result.Missing == nil {
+// notes tell what Claude had to do without.
+func notes(r run.Run) string {
+	if r.Result == nil || r.Result.Notes == nil {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("Claude worked without parts of the repository:\n")
-	for _, note := range r.Result.Missing {
+	b.WriteString("What to know of Claude's sandbox:\n")
+	for _, note := range r.Result.Notes {
 		fmt.Fprintf(&b, "\n- %s", Markdown(untrusted.Line(note, 1000), 2000))
 	}
 	return b.String()

@@ -38,7 +38,7 @@ func PullRequest(t run.Thread, r run.Run, at time.Time) (title, body string) {
 		words = cmp.Or(words, "Claude did not come to describe this change.")
 	}
 	words = cmp.Or(words, "Claude left no description of this change.")
-	return title, page(reason, words, "---", merge(r), missing(r), check(r),
+	return title, page(reason, words, "---", merge(r), notes(r), check(r),
 		fmt.Sprintf("%s #%d", verb, t.Ref.Number), meta(r, at),
 		fmt.Sprintf("To ask for changes, comment on #%d and run `dayclaude run-issue %s` again.", t.Ref.Number, t.Ref),
 		Marker(t))
@@ -78,13 +78,13 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 	case run.Done:
 		title, _ := PullRequest(t, r, at)
 		return page(fmt.Sprintf("**Opened #%d**: %s", o.PullRequest, Markdown(title, 4*maxTitle)),
-			merge(r), missing(r), check(r), meta(r, at), Marker(t))
+			merge(r), notes(r), check(r), meta(r, at), Marker(t))
 	case run.Unchanged:
 		words := "Claude ended without a change, and without a word on why."
 		if r.Result != nil && strings.TrimSpace(r.Result.Answer) != "" {
 			words = Markdown(prosaic(r.Result.Answer), maxBody)
 		}
-		return page(words, "---", "Nothing was changed.", check(r), meta(r, at), Marker(t))
+		return page(words, "---", "Nothing was changed.", notes(r), check(r), meta(r, at), Marker(t))
 	case run.NotAdmitted:
 		return page("**dayclaude did not start.**", problem(r), hint(r), Marker(t))
 	case run.Parked:
@@ -98,7 +98,7 @@ func Outcome(t run.Thread, r run.Run, at time.Time) string {
 	if !ok {
 		opening = "**This did not work.** dayclaude tried to solve this issue and failed."
 	}
-	return page(opening, problem(r), findings(o.Findings), missing(r), check(r), work(t, r), hint(r), again, meta(r, at), Marker(t))
+	return page(opening, problem(r), findings(o.Findings), notes(r), check(r), work(t, r), hint(r), again, meta(r, at), Marker(t))
 }
 
 // CommitMessage is the message of a run's one commit. Its last line is how

@@ -103,9 +103,9 @@ func TestPullRequest(t *testing.T) {
 	}
 	slow := beside(run.Merge{Merged: true})
 	slow.Result.Check.ExitCode, slow.Result.Check.TimedOut = -1, true
-	slow.Result.Missing = []string{"the submodule lib is missing: this run may not read the repository \"o/lib\"", "@mona <b>"}
+	slow.Result.Notes = []string{"the submodule lib is missing: this run may not read the repository \"o/lib\"", "@mona <b>"}
 	for name, r := range map[string]run.Run{
-		"pr": usual(), "pr-hostile": hostile, "pr-empty": none, "pr-partial": partial, "pr-missing": slow,
+		"pr": usual(), "pr-hostile": hostile, "pr-empty": none, "pr-partial": partial, "pr-notes": slow,
 		"pr-merged":   beside(run.Merge{Merged: true, Conflicts: []string{"money.go", "a `b`.go"}}),
 		"pr-conflict": beside(run.Merge{Conflicts: strings.Fields("1 2 3 4 5 6 7 8 9 10 11 12"), Problem: run.Problem{Message: "Claude left conflicts in 1"}}),
 		"pr-unknown":  beside(run.Merge{Problem: run.Problem{Message: "the sandbox is gone"}}),

@@ -117,8 +117,8 @@ type Result struct {
 	Check     *Check  `json:"check,omitempty"`
 	SessionID string  `json:"session_id,omitempty"`
 	Problem   Problem `json:"problem,omitzero"` // why the task did not end well
-	// Missing says what of the repository Claude did not have: submodules, Git LFS.
-	Missing []string `json:"missing,omitempty"`
+	// Notes are what Claude had to do without: submodules, Git LFS, space on the disk.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Check is the repository's own check command, run after Claude.

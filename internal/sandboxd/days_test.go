@@ -89,6 +89,9 @@ func TestDiskFull(t *testing.T) {
 			case test.phase != "" && (f == nil || f.Kind != "disk_full" || f.Phase != test.phase || !strings.Contains(f.Message, test.says)):
 				t.Errorf("failure %+v", f)
 			}
+			if full := slices.ContainsFunc(ended.Notes, func(note string) bool { return strings.Contains(note, "disk was full") }); full != (test.kept != nil) {
+				t.Errorf("notes %q", ended.Notes)
+			}
 			if test.kept != nil {
 				if _, lines := s.changes(task.ID); !slices.Equal(lines, test.kept) {
 					t.Errorf("changes %q", lines)

@@ -213,8 +213,8 @@ func (r *repository) fetch(ctx context.Context, commit string) error {
 	return nil
 }
 
-// maxMissing bounds what missing says.
-const maxMissing = 20
+// maxNotes bounds what missing says.
+const maxNotes = 20
 
 // missing fetches what a clone alone does not hold, and says what it could
 // not get.
@@ -235,7 +235,7 @@ func (r *repository) missing(ctx context.Context) (notes []string) {
 	if patterns := r.lfs(); patterns != nil {
 		notes = append(notes, headOf("files in Git LFS ("+strings.Join(patterns, ", ")+") are pointers only: dayclaude does not fetch what they point to", maxNote))
 	}
-	return notes[:min(len(notes), maxMissing)]
+	return notes[:min(len(notes), maxNotes)]
 }
 
 // lfs is the patterns of the files that are kept in Git LFS.

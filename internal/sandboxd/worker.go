@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +28,7 @@ const (
 	harvestTimeout = 10 * time.Minute
 	maxMessage     = 4 << 10 // of a Failure
 	maxTail        = 8 << 10 // of a Check
-	maxNote        = 1 << 10 // of what is missing
+	maxNote        = 1 << 10 // of one of the Notes
 )
 
 // worker takes one task through its phases.
@@ -217,7 +218,7 @@ func (w *worker) clone(ctx context.Context) *api.Failure {
 		w.emit(api.Event{Output: note + "\n"})
 	}
 	err = w.task.update(func(s *state) {
-		s.Cloned, s.Status.Base, s.Status.Missing = true, w.task.spec.Repository.Commit, notes
+		s.Cloned, s.Status.Base, s.Status.Notes = true, w.task.spec.Repository.Commit, notes
 	})
 	if err != nil {
 		return w.fail("internal", err)
@@ -273,7 +274,11 @@ func (w *worker) claude(ctx context.Context) *api.Failure {
 		}
 		result.Turns += s.Turns
 		_ = os.Remove(w.reserve()) // now is what it was kept for
-		if err := w.task.update(func(s *state) { s.Status.Claude = &result }); err != nil {
+		if err := w.task.update(func(s *state) {
+			if s.Status.Claude = &result; noRoom {
+				s.Status.Notes = append(slices.Clip(s.Status.Notes), "the disk was full when Claude ended: what was written last may be cut short")
+			}
+		}); err != nil {
 			return w.fail("internal", err)
 		}
 		if result.Ending != claude.Answered && noRoom {

@@ -172,8 +172,9 @@ type Status struct {
 	// Conflicts are paths that the merge left to be solved, each at most 400
 	// bytes long.
 	Conflicts []string `json:"conflicts,omitempty"`
-	// Missing says what of the repository could not be had: submodules, Git LFS.
-	Missing []string `json:"missing,omitempty"` // at most 20, of at most 1 KiB
+	// Notes are what Claude had to do without: submodules, Git LFS, space on the
+	// disk. There are about 20 at most, of at most 1 KiB.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Failure is why a task could not do a phase. A Claude that ran and ended

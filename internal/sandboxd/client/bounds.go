@@ -18,7 +18,7 @@ const (
 	maxFinalWords = 64 << 10
 	maxConflict   = 400
 	maxNote       = 1 << 10
-	maxMissing    = 20 // of these
+	maxNotes      = 30 // of these
 )
 
 // cut makes s valid UTF-8 of at most most bytes.
@@ -54,12 +54,12 @@ func checkStatus(s *api.Status) error {
 		f.Kind, f.Message = cut(f.Kind, maxWord), cut(f.Message, maxMessage)
 	}
 	s.Conflicts = s.Conflicts[:min(len(s.Conflicts), api.MaxPaths)]
-	s.Missing = s.Missing[:min(len(s.Missing), maxMissing)]
+	s.Notes = s.Notes[:min(len(s.Notes), maxNotes)]
 	for i := range s.Conflicts {
 		s.Conflicts[i] = cut(s.Conflicts[i], maxConflict)
 	}
-	for i := range s.Missing {
-		s.Missing[i] = cut(s.Missing[i], maxNote)
+	for i := range s.Notes {
+		s.Notes[i] = cut(s.Notes[i], maxNote)
 	}
 	if s.Check != nil {
 		s.Check.Tail = cut(s.Check.Tail, maxTail)

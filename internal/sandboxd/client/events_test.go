@@ -124,13 +124,13 @@ func heldStatus(t *testing.T, s *api.Status) {
 		t.Errorf("the end of task %q", s.ID)
 	}
 	held(t, s.Base, maxWord)
-	if len(s.Conflicts) > api.MaxPaths || len(s.Missing) > maxMissing {
-		t.Errorf("%d conflicts, %d things missing", len(s.Conflicts), len(s.Missing))
+	if len(s.Conflicts) > api.MaxPaths || len(s.Notes) > maxNotes {
+		t.Errorf("%d conflicts, %d notes", len(s.Conflicts), len(s.Notes))
 	}
 	for _, path := range s.Conflicts {
 		held(t, path, maxConflict)
 	}
-	for _, note := range s.Missing {
+	for _, note := range s.Notes {
 		held(t, note, maxNote)
 	}
 	if f := s.Failure; f != nil {
