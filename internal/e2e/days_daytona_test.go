@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"log"
 	"math/big"
@@ -18,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -156,8 +158,13 @@ func TestDaytonaDays(t *testing.T) {
 			heals: func(t *testing.T, s *e2e.Stack, _ string) { deleteBox(t, s) },
 		},
 	}
+	rows["an image without Claude Code"] = day{
+		options: e2e.Options{Bare: true},
+		exit:    1, kind: fault.Sandbox, says: []string{"lacks claude", "the snapshot " + e2e.Snapshot}, hint: []string{"snapshot/Dockerfile.slim"},
+		comment: []string{"lacks claude"},
+	}
 	for name, d := range rows {
-		d.options.Light = true
+		d.options.Light = !d.options.Bare
 		rows[name] = d
 	}
 	days(t, rows)
@@ -266,7 +273,7 @@ func TestSandboxHarmed(t *testing.T) {
 	t.Parallel()
 	breaks := func(recoverable bool) func(*testing.T, *e2e.Stack, string) {
 		return func(t *testing.T, s *e2e.Stack, id string) {
-			if err := s.Daytona.Break(t.Context(), id, "no space left on device", recoverable); err != nil {
+			if err := s.Daytona.Break(id, "no space left on device", recoverable); err != nil {
 				t.Error(err)
 			}
 		}
@@ -389,6 +396,36 @@ func TestSandboxTakenAgainAndAgain(t *testing.T) {
 			wantSolved(t, s, s.Run("run-issue", ref))
 		})
 	}
+}
+
+// TestSandboxLostForGood loses every sandbox in the middle of the work. What
+// came to the host at intervals is published as a draft.
+func TestSandboxLostForGood(t *testing.T) {
+	s := light(t, scripted("steps:\n  - bash: echo begun > begun.txt\n  - bash: sleep 600\n"))
+	s.Env["DAYCLAUDE_HARVEST_EVERY"] = "1s"
+	ref := s.Shop(github.Issue{})
+	c := s.Start("run-issue", ref, "--json")
+	losses := 0
+	s.Eventually("the run to give up", func() bool {
+		kept, err := filepath.Glob(filepath.Join(s.StateDir(), "runs", "*", "changeset.json"))
+		if losses < 3 && err == nil && len(kept) > 0 && strings.Contains(read(t, kept[0]), "begun.txt") {
+			if losses++; losses <= 2 {
+				if err := os.Remove(kept[0]); err != nil { // the next sandbox's is waited for
+					t.Fatal(err)
+				}
+			}
+			deleteBox(t, s)
+		}
+		return c.Ended()
+	})
+	r := wantExit(t, c.Wait(), 1)
+	holds(t, "the sentence", problemOf(t, r).Message, "something keeps ending the sandbox")
+	pull := s.Pull("demo/shop")
+	if changed := wantOneCommit(t, s, "demo/shop", "main", pull.Head); losses != 3 || !pull.Draft || !slices.Equal(changed, []string{"A\tbegun.txt"}) {
+		t.Errorf("after %d losses pull request %+v changes %q", losses, pull, changed)
+	}
+	holds(t, "the draft", pull.Body, "something keeps ending the sandbox")
+	holds(t, "the comment", s.Comment("demo/shop", 42).Body, "something keeps ending the sandbox", fmt.Sprint("#", pull.Number))
 }
 
 // TestNoRunners waits for Daytona to have room.
@@ -520,10 +557,11 @@ func asleep(t *testing.T, s *e2e.Stack, clock *skewed) {
 // the same session.
 func TestHostGone(t *testing.T) {
 	t.Parallel()
-	for _, real := range []bool{false, true} {
-		t.Run(map[bool]string{false: "light", true: "real"}[real], func(t *testing.T) {
+	for _, engine := range e2e.Engines {
+		t.Run(engine, func(t *testing.T) {
+			t.Parallel()
 			clock := &skewed{}
-			s := onProcess(t, e2e.Options{Light: !real, Daytona: devstack.Options{Now: clock.now}})
+			s := e2e.New(t, e2e.Options{Engine: engine, Light: engine == e2e.Process, Daytona: devstack.Options{Now: clock.now}})
 			c, ref, release := held(t, s)
 			id := sandboxID(t, s)
 			c.Signal(syscall.SIGKILL)
@@ -537,6 +575,34 @@ func TestHostGone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHostGoneForTooLong is back when the run's time is over: what there was of
+// the work is published as a draft.
+func TestHostGoneForTooLong(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for the shortest time limit")
+	}
+	clock := &skewed{}
+	o := scripted("steps:\n  - bash: echo begun > begun.txt\n  - bash: sleep 600\n")
+	o.Daytona.Now = clock.now
+	s := light(t, o)
+	const limit = time.Minute
+	ref := s.Shop(github.Issue{})
+	began := time.Now()
+	c := s.Start("run-issue", ref, "--timeout", limit.String(), "--verbose")
+	c.WaitFor("→ Bash sleep 600")
+	c.Signal(syscall.SIGKILL)
+	c.Wait()
+	asleep(t, s, clock)
+	s.Eventually("the run's time to be over", func() bool { return time.Since(began) > limit })
+	r := wantExit(t, s.Run("run-issue", ref), 5)
+	holds(t, "stderr", r.Stderr, "the run's time limit", "collecting the changes")
+	pull, comment := wantOneOfEach(t, s)
+	if changed := wantOneCommit(t, s, "demo/shop", "main", pull.Head); !pull.Draft || !slices.Equal(changed, []string{"A\tbegun.txt"}) {
+		t.Errorf("pull request %+v changes %q", pull, changed)
+	}
+	holds(t, "the comment", comment.Body, "the run's time limit")
 }
 
 // TestHostAsleep stops the host's process, as a laptop's lid does, and wakes it
@@ -585,6 +651,36 @@ func TestWokenTooLate(t *testing.T) {
 		}
 	}
 	wantOneOfEach(t, s)
+}
+
+// TestTwoMachinesAtOnce lets two machines ask for the sandbox's name at the
+// same moment: one gets it.
+func TestTwoMachinesAtOnce(t *testing.T) {
+	var both sync.WaitGroup
+	both.Add(2)
+	var asked atomic.Int64
+	s := light(t, e2e.Options{Daytona: devstack.Options{Wrap: func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPost && r.URL.Path == "/api/sandbox" && asked.Add(1) <= 2 {
+				both.Done()
+				both.Wait()
+			}
+			next.ServeHTTP(w, r)
+		})
+	}}})
+	ref := s.Shop(github.Issue{})
+	first := s.Start("run-issue", ref, "--dry-run")
+	s.Env["XDG_STATE_HOME"] = filepath.Join(t.TempDir(), "state")
+	second := s.Start("run-issue", ref, "--dry-run")
+	won, lost := first.Wait(), second.Wait()
+	if won.Exit != 0 {
+		won, lost = lost, won
+	}
+	wantExit(t, won, 0)
+	holds(t, "stderr", wantExit(t, lost, 1).Stderr, "another machine works on demo/shop#42")
+	if n := len(s.Sandboxes()); n != 1 || asked.Load() < 2 {
+		t.Errorf("%d sandboxes after %d requests", n, asked.Load())
+	}
 }
 
 // TestTwoMachines has a second machine, with a store of its own, ask for the

@@ -227,7 +227,11 @@ func (s *Stack) engine(o Options, log *slog.Logger) (daytona.Engine, error) {
 		if o.Disk != "" {
 			s.smallDisk(root, o.Disk)
 		}
-		return process.New(process.Options{Root: root, Tools: []string{s.claude(o.Light)}, Log: log})
+		var tools []string
+		if !o.Bare {
+			tools = append(tools, s.claude(o.Light))
+		}
+		return process.New(process.Options{Root: root, Tools: tools, Log: log})
 	}
 	return nil, fmt.Errorf("no engine is named %q", o.Engine)
 }

@@ -60,29 +60,20 @@ func (s *Server) SetSnapshot(name, state, reason string) error {
 	return nil
 }
 
-// Break kills a sandbox and leaves it in state "error", with a reason.
-func (s *Server) Break(ctx context.Context, idOrName, reason string, recoverable bool) error {
+// Break begins to kill a sandbox, which ends in state "error" with a reason.
+func (s *Server) Break(idOrName, reason string, recoverable bool) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	b, err := s.find(idOrName)
 	if err == nil {
 		err = free(b)
 	}
 	if err != nil {
-		s.mu.Unlock()
 		return err
 	}
 	b.Recoverable = recoverable
-	done := s.change(b, b.State, stateStarted, func(ctx context.Context) error {
+	s.change(b, b.State, stateStarted, func(ctx context.Context) error {
 		return errors.Join(s.down(ctx, b), errors.New(reason))
 	})
-	s.mu.Unlock()
-	select {
-	case err := <-done:
-		if b.State != stateError {
-			return err
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return nil
 }

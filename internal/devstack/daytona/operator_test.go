@@ -1,7 +1,6 @@
 package daytona_test
 
 import (
-	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -96,14 +95,12 @@ func TestBreak(t *testing.T) {
 		b := serve(t, daytona.Options{Engine: engine(t, place(t))})
 		id := b.create(object{"name": "one"})
 		b.want(b.upload(id, "kept", []byte("content")), 200, "")
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
 		for _, recoverable := range []bool{true, false} {
-			if err := b.server.Break(ctx, "one", "no space left on device", recoverable); err != nil {
+			if err := b.server.Break("one", "no space left on device", recoverable); err != nil {
 				t.Fatal(err)
 			}
-			broken := b.want(b.api("GET", "/sandbox/one", nil), 200, `"errorReason":"no space left on device"`)
-			if broken.text("state") != "error" || broken.text("desiredState") != "started" || (broken.text("recoverable") == "true") != recoverable {
+			broken := b.want(b.wait(id, "error"), 200, `"errorReason":"no space left on device"`)
+			if broken.text("desiredState") != "started" || (broken.text("recoverable") == "true") != recoverable {
 				t.Errorf("broken: %s", broken.body)
 			}
 			b.want(b.toolbox("GET", id, "/version", nil), 400, "Is the Sandbox started?")
