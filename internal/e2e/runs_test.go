@@ -28,14 +28,14 @@ func busy(t *testing.T) (s *e2e.Stack, ref string, release func()) {
 		Engine: e2e.Process, Light: true, Scenario: "busy",
 		Anthropic: anthropic.Options{Scenarios: fstest.MapFS{"busy.yaml": {Data: []byte(script)}}},
 	})
-	release = holdAfter(s, 2)
+	_, release = holdAfter(s, 2)
 	t.Cleanup(release)
 	return s, s.Add(small("small", nil), github.Issue{Title: "Add a"}), release
 }
 
 // holdAfter keeps the model's calls waiting, but the first few, until release
 // is called.
-func holdAfter(s *e2e.Stack, first int32) (release func()) {
+func holdAfter(s *e2e.Stack, first int32) (waiting func() bool, release func()) {
 	held := make(chan struct{})
 	var calls atomic.Int32
 	s.WrapModel(func(next http.Handler) http.Handler {
@@ -49,7 +49,7 @@ func holdAfter(s *e2e.Stack, first int32) (release func()) {
 			next.ServeHTTP(w, r)
 		})
 	})
-	return sync.OnceFunc(func() { close(held) })
+	return func() bool { return calls.Load() > first }, sync.OnceFunc(func() { close(held) })
 }
 
 // working starts run-issue and waits until Claude has written its file.

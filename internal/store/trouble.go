@@ -47,6 +47,11 @@ func (s *Store) explain(err error) error {
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
 		return s.unusable(err)
 	}
+	// No statement of ours is wrong, unless what it speaks of is overwritten.
+	var check string
+	if failed := s.db.QueryRow(`PRAGMA quick_check(1)`).Scan(&check); failed != nil || check != "ok" {
+		return s.damaged(err)
+	}
 	return fmt.Errorf("the store %s: %w", s.path, err)
 }
 

@@ -158,6 +158,26 @@ func TestDamagedPage(t *testing.T) {
 	wantTrouble(t, "Entries", err, fault.Failed, "the store "+s.path+" is damaged")
 }
 
+// Everything but the header is overwritten: to SQL the tables are just not
+// there.
+func TestDamagedTables(t *testing.T) {
+	t.Parallel()
+	dir := version1(t)
+	path := filepath.Join(dir, "store.db")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range content[4096:] {
+		content[4096+i] = 0xa5
+	}
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), dir, time.Now)
+	wantTrouble(t, "Open", err, fault.Failed, "the store "+path+" is damaged")
+}
+
 func TestUnreadableRow(t *testing.T) {
 	t.Parallel()
 	s, _ := setup(t)
