@@ -20,7 +20,7 @@ const (
 	firstPause      = 250 * time.Millisecond
 	longestPause    = 10 * time.Second
 	maxRetryAfter   = 2 * time.Minute // limits are counted by the minute; a longer wait is the caller's to decide
-	tellAfter       = 3               // failures in a row: a hiccup is nobody's business
+	tellAfter       = 3               // failures in a row, unless they are long silences: a hiccup is nobody's business
 )
 
 // service is what notices call Daytona.
@@ -62,7 +62,8 @@ func (c *Client) trouble(limit time.Duration) *trouble { return &trouble{c: c, l
 // tell tells the user what is waited for: of an outage once for all calls, of
 // what only this call waits for once.
 func (t *trouble) tell(ctx context.Context, e *Error) {
-	if t.failed < tellAfter || t.told {
+	silent := errors.Is(e, context.DeadlineExceeded)
+	if t.failed < tellAfter && !silent || t.told {
 		return
 	}
 	t.told = true

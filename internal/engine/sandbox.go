@@ -512,13 +512,10 @@ const (
 // protocol, the host's own build is uploaded. Should both start at once, the
 // second finds the port taken and leaves.
 func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *daytona.Toolbox, home string) (api.Health, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, sandboxdPatience,
-		fault.New(fault.Sandbox, "sandboxd does not answer in sandbox %s", d.sandbox.Name).
-			WithHint("run the command again; `--new` begins with another sandbox"))
-	defer cancel()
 	poll := time.NewTicker(healthPoll)
 	defer poll.Stop()
 	begin, uploaded := d.Now(), false
+	until := begin.Add(sandboxdPatience)
 	var inside *contents // looked at when it is needed
 	for {
 		health, err := c.Health(ctx)
@@ -530,6 +527,9 @@ func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *dayton
 			return health, context.Cause(ctx)
 		case err != nil && !absent:
 			return health, err
+		case d.Now().After(until):
+			return health, fault.New(fault.Sandbox, "sandboxd does not answer in sandbox %s", d.sandbox.Name).
+				WithHint("run the command again; `--new` begins with another sandbox")
 		case uploaded:
 		default:
 			if inside == nil {
@@ -543,7 +543,7 @@ func (d *drive) awaitSandboxd(ctx context.Context, c *client.Client, box *dayton
 			if err := d.uploadSandboxd(ctx, box, home, inside.machine, health.PID); err != nil {
 				return health, err
 			}
-			uploaded = true
+			uploaded, until = true, d.Now().Add(sandboxdPatience) // the way there may be slow
 		}
 		select {
 		case <-poll.C:
