@@ -492,6 +492,16 @@ func TestGitHubIsAway(t *testing.T) {
 	}
 }
 
+// TestGitHubSlowsDown waits for as long as GitHub asks, and says so.
+func TestGitHubSlowsDown(t *testing.T) {
+	s := onProcess(t, e2e.Options{Light: true})
+	ref := s.Shop(github.Issue{})
+	s.GitHub.SecondaryLimit(2, time.Second)
+	r := wantExit(t, s.Run("run-issue", ref), 0)
+	holds(t, "stderr", r.Stderr, "GitHub's secondary rate limit is reached until ", "; waiting for that")
+	wantOneOfEach(t, s)
+}
+
 // TestWrongAPIURL leads to where no GitHub is: the user hears of it at once.
 func TestWrongAPIURL(t *testing.T) {
 	s := onProcess(t, e2e.Options{Light: true})
