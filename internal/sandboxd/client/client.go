@@ -252,6 +252,8 @@ func refusal(resp *http.Response, path string) error {
 			WithHint("run the command again: it starts the sandbox")
 	case resp.StatusCode == http.StatusBadGateway:
 		return fault.New(fault.Unavailable, "sandboxd %s: %w (502)", path, ErrNotListening)
+	case resp.StatusCode < http.StatusBadRequest: // neither sandboxd nor the proxy says that
+		return broken("%s: answered %d", path, resp.StatusCode)
 	}
 	return fault.New(fault.Unavailable, "sandboxd %s: answered %d", path, resp.StatusCode)
 }

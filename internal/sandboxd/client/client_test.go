@@ -62,6 +62,8 @@ func TestRefusals(t *testing.T) {
 		"sandboxd: not found": {404, `{"error":"no such task","kind":"not_found"}`, nil, fault.NotFound},
 		"sandboxd: conflict":  {409, `{"error":"busy","kind":"conflict"}`, nil, fault.Conflict},
 		"sandboxd: internal":  {500, `{"error":"disk full","kind":"internal"}`, nil, fault.Sandbox},
+		"another success":     {204, "", errBroken, fault.Sandbox},
+		"a way elsewhere":     {308, "", errBroken, fault.Sandbox},
 		"endless":             {500, strings.Repeat("x", 1<<20), nil, fault.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -68,7 +68,13 @@ func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case l.free <- struct{}{}:
 	case <-l.session.CloseChan():
-		return nil, l.gone(yamux.ErrSessionShutdown)
+		for { // what still waits to be accepted, then why it is closed
+			conn, err := l.session.Accept()
+			if err != nil {
+				return nil, l.gone(err)
+			}
+			_ = conn.Close()
+		}
 	}
 	conn, err := l.session.Accept()
 	if err == nil && l.session.NumStreams() > maxLinger {

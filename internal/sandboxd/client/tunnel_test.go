@@ -129,7 +129,7 @@ func TestTunnelBoundsStreams(t *testing.T) {
 
 func TestTunnelBreaksFloods(t *testing.T) {
 	t.Parallel()
-	listener := tunnelTo(t, func(conn net.Conn) {
+	tunnel := tunnelTo(t, func(conn net.Conn) {
 		ping := []byte(frame(framePing, flagSYN, 0, 0, ""))
 		for {
 			if _, err := conn.Write(ping); err != nil {
@@ -137,8 +137,11 @@ func TestTunnelBreaksFloods(t *testing.T) {
 			}
 		}
 	})
-	if _, err := listener.Accept(); !errors.Is(err, ErrCut) {
-		t.Errorf("%v", err)
+	<-tunnel.(*listener).session.CloseChan()
+	for range 10 {
+		if _, err := tunnel.Accept(); !errors.Is(err, ErrCut) || !errors.Is(err, errBroken) {
+			t.Fatal(err)
+		}
 	}
 }
 
