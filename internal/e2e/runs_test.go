@@ -23,7 +23,8 @@ import (
 func busy(t *testing.T) (s *e2e.Stack, ref string, release func()) {
 	t.Helper()
 	t.Parallel()
-	const script = "steps: [{say: I write it first., write: {path: a.txt, content: a}}, {bash: cat a.txt}, {say: Add a}]"
+	const script = "steps: [{say: I write it first., write: {path: a.txt, content: a}}, {bash: cat a.txt}, {say: Add a}]\n" +
+		"follow_ups: [[{write: {path: b.txt, content: b}}, {say: Add b}]]"
 	s = e2e.New(t, e2e.Options{
 		Engine: e2e.Process, Light: true, Scenario: "busy",
 		Anthropic: anthropic.Options{Scenarios: fstest.MapFS{"busy.yaml": {Data: []byte(script)}}},
@@ -221,5 +222,23 @@ func TestRetryTakesUpWhatWasKilled(t *testing.T) {
 	holds(t, "retry", r.Stderr, "going on with run r_")
 	if list := wantExit(t, s.Run("runs", "list"), 0).Stdout; strings.Count(list, ref) != 1 {
 		t.Errorf("runs:\n%s", list)
+	}
+}
+
+// TestRetryRightAfterCancel goes on from the work of a run that was cancelled,
+// after it had been killed once.
+func TestRetryRightAfterCancel(t *testing.T) {
+	s, ref, release := busy(t)
+	first := working(t, s, ref)
+	first.Signal(syscall.SIGKILL)
+	first.Wait()
+	second := s.Start("run-issue", ref)
+	second.WaitFor("going on with run r_")
+	wantExit(t, s.Run("runs", "cancel", ref), 0)
+	wantExit(t, second.Wait(), 130)
+	release()
+	wantExit(t, s.Run("runs", "retry", ref), 0)
+	if pull := s.Pull("demo/small"); pull.Draft {
+		t.Errorf("what was finished is still a draft: %+v", pull)
 	}
 }
