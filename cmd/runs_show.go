@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,7 +120,7 @@ func describe(r store.Listed, t *run.Thread, v shown) [][]string {
 	}
 	rows = append(rows, []string{"patch", v.PatchFile}, []string{"sandbox", t.SandboxID})
 	if v.Error != nil {
-		rows = append(rows, []string{"problem", strings.ReplaceAll(v.Error.Message, "\n", "\n              ")}, []string{"hint", v.Error.Hint})
+		rows = append(rows, []string{"problem", v.Error.Message}, []string{"hint", v.Error.Hint})
 	}
 	kept := rows[:0]
 	for _, row := range rows {

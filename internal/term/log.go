@@ -6,6 +6,8 @@ import (
 	"io"
 	"math"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/x/ansi"
 
@@ -71,7 +73,7 @@ func (l *Log) Show(e run.Entry) error {
 	case run.Said, run.Called:
 		l.beginTurn(e)
 		if e.Kind == run.Said {
-			l.put("    ", "    ", strings.TrimSpace(e.Text))
+			l.put("    ", "    ", reflow(strings.TrimSpace(e.Text)))
 			break
 		}
 		l.calls, l.pending = l.calls+1, l.pending+1
@@ -213,3 +215,27 @@ func (l *Log) write(line string) {
 }
 
 func untab(s string) string { return strings.ReplaceAll(s, "\t", "    ") }
+
+// reflow joins the lines of each paragraph of Markdown: they were broken for
+// another width. Lists, quotes, tables, headings and code stay as they are.
+func reflow(text string) string {
+	var b strings.Builder
+	code, prose := false, false // the line before was
+	for i, line := range strings.Split(text, "\n") {
+		fence := strings.HasPrefix(strings.TrimSpace(line), "```")
+		first, _ := utf8.DecodeRuneInString(line)
+		// What goes on with a paragraph begins like a word, not like a list.
+		more := !code && !fence && (unicode.IsLetter(first) || strings.ContainsRune("`(\"'*_", first) && !strings.HasPrefix(line, "* "))
+		switch {
+		case i == 0:
+		case prose && more:
+			b.WriteByte(' ')
+		default:
+			b.WriteByte('\n')
+		}
+		b.WriteString(strings.TrimRight(line, " "))
+		code = code != fence
+		prose = !code && !fence && line != "" && !strings.ContainsRune("#>|", first) && !strings.HasSuffix(line, "  ")
+	}
+	return b.String()
+}

@@ -106,3 +106,22 @@ var errFull = errors.New("no space left")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+func TestReflow(t *testing.T) {
+	for text, want := range map[string]string{
+		"one\ntwo\n\nthree\n`four`":                    "one two\n\nthree `four`",
+		"# Title\nwords":                               "# Title\nwords",
+		"A list:\n- one\n  more\n- two\n* three":       "A list:\n- one\n  more\n- two\n* three",
+		"1. one\n2. two":                               "1. one\n2. two",
+		"> quoted\nwords":                              "> quoted\nwords",
+		"see\n```go\nfunc f() {\nreturn\n```\nand\nso": "see\n```go\nfunc f() {\nreturn\n```\nand so",
+		"| a |\n| b |":                                 "| a |\n| b |",
+		"a break  \nstays":                             "a break\nstays",
+		"**Bold**\n**words**":                          "**Bold** **words**",
+		"":                                             "",
+	} {
+		if got := reflow(text); got != want {
+			t.Errorf("reflow(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

@@ -8,6 +8,7 @@ package term
 import (
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"strings"
 	"time"
@@ -115,8 +116,8 @@ func USD(v float64) string {
 	return fmt.Sprintf("$%.2f", v)
 }
 
-// Table prints rows in columns that are as wide as they need to be; the last
-// one is as long as it is.
+// Table prints rows in columns that are as wide as they need to be. The last
+// one is wrapped at the terminal's edge if a few words of it fit.
 func (s Streams) Table(w io.Writer, head []string, rows [][]string) {
 	width := make([]int, len(head))
 	for _, row := range append([][]string{head}, rows...) {
@@ -124,14 +125,60 @@ func (s Streams) Table(w io.Writer, head []string, rows [][]string) {
 			width[i] = max(width[i], lipgloss.Width(cell))
 		}
 	}
+	before := 0 // the last column
+	for _, n := range width[:len(width)-1] {
+		before += n + 2
+	}
+	room := math.MaxInt32
+	if size := s.sizeFor(w); size != nil {
+		if columns, _ := size(); columns-before >= 24 {
+			room = columns - before
+		}
+	}
 	for _, row := range append([][]string{head}, rows...) {
 		var b strings.Builder
 		for i, cell := range row {
-			b.WriteString(cell)
-			if i < len(row)-1 {
-				b.WriteString(strings.Repeat(" ", width[i]-lipgloss.Width(cell)+2))
+			if i == len(row)-1 {
+				b.WriteString(strings.ReplaceAll(words(cell, room), "\n", "\n"+strings.Repeat(" ", before)))
+				break
 			}
+			b.WriteString(cell + strings.Repeat(" ", width[i]-lipgloss.Width(cell)+2))
 		}
 		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
 	}
+}
+
+// sizeFor is the size of the terminal that w is, nil if it is none.
+func (s Streams) sizeFor(w io.Writer) func() (width, height int) {
+	if w == s.Out {
+		return s.OutSize
+	}
+	return s.Size
+}
+
+// words wraps a text between its words. A word that is too long, such as a URL,
+// stays whole: it can be copied.
+func words(text string, width int) string {
+	var b strings.Builder
+	for i, line := range strings.Split(text, "\n") {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		column := 0
+		for word := range strings.FieldsSeq(line) {
+			n := lipgloss.Width(word)
+			switch {
+			case column == 0:
+			case column+1+n > width:
+				b.WriteByte('\n')
+				column = 0
+			default:
+				b.WriteByte(' ')
+				column++
+			}
+			b.WriteString(word)
+			column += n
+		}
+	}
+	return b.String()
 }

@@ -118,3 +118,17 @@ func TestTableAlignsWideRunes(t *testing.T) {
 		t.Errorf("table:\n%s\nwant:\n%s", out.String(), want)
 	}
 }
+
+func TestTableWrapsItsLastColumn(t *testing.T) {
+	rows := [][]string{{"hint", "one two three four five six"}, {"url", "https://example.com/a/b-c-d/e-f-g"}, {"two lines", "a\nb"}}
+	for width, want := range map[int]string{
+		37: "NAME       VALUE\nhint       one two three four five\n           six\nurl        https://example.com/a/b-c-d/e-f-g\ntwo lines  a\n           b\n",
+		30: "NAME       VALUE\nhint       one two three four five six\nurl        https://example.com/a/b-c-d/e-f-g\ntwo lines  a\n           b\n",
+	} {
+		var out bytes.Buffer
+		s := Streams{Out: &out, OutSize: func() (int, int) { return width, 24 }}
+		if s.Table(&out, []string{"NAME", "VALUE"}, rows); out.String() != want {
+			t.Errorf("%d columns:\n%s\nwant:\n%s", width, out.String(), want)
+		}
+	}
+}
