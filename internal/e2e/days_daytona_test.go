@@ -519,6 +519,7 @@ func TestDaytonaAway(t *testing.T) {
 		"spawning":   "POST /toolbox/.*/process/session/[^/]+/exec",
 		"previewing": "GET " + box + "/ports/.*",
 		"greeting":   "GET /healthz",
+		"tunnelling": "GET /v1/tunnel",
 		"tasking":    "POST /v1/tasks",
 		"working":    "GET /v1/tasks/[^/]+/events",
 		"harvesting": "GET /v1/tasks/[^/]+/changeset",
