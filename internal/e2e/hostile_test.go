@@ -126,6 +126,18 @@ func TestNothingButLies(t *testing.T) {
 	holds(t, "the comment", s.Comment("demo/shop", 42).Body, "event 7 came where 1 is due")
 }
 
+// TestHiddenEnd: an end that the sandbox tells of, but never sends, is one.
+func TestHiddenEnd(t *testing.T) {
+	l := &liar{lies: map[string]http.HandlerFunc{
+		routeEvents: func(http.ResponseWriter, *http.Request) {},
+		routeTask: func(w http.ResponseWriter, r *http.Request) {
+			sendJSON(w, api.Status{ID: r.PathValue("id"), Phase: api.PhaseEnded})
+		},
+	}}
+	s, _ := l.lie(t, 1, "without saying what Claude did")
+	s.NoPull("demo/shop", "main")
+}
+
 var readme = []changeset.Change{{Path: "README.md", Mode: changeset.ModeFile, Content: []byte("# Changed\n")}}
 
 // TestHostileChanges: changes that no work tree could hold are refused

@@ -151,6 +151,7 @@ func bomb(head string) http.HandlerFunc {
 const (
 	routeHealth     = "GET /healthz"
 	routeTasks      = "POST /v1/tasks"
+	routeTask       = "GET /v1/tasks/{id}"
 	routeCancel     = "POST /v1/tasks/{id}/cancel"
 	routeEvents     = "GET /v1/tasks/{id}/events"
 	routeChangeset  = "GET /v1/tasks/{id}/changeset"

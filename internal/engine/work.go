@@ -113,15 +113,16 @@ func historyOf(sizeKB int64) (filter string, depth int) {
 // follow gives sandboxd the task and stores its events as they come, until the
 // task ends. A stream that is cut is taken up after the last stored event.
 func (d *drive) follow(ctx context.Context) (api.Status, error) {
-	status, err := d.giveTask(ctx)
-	if err != nil || status.Phase == api.PhaseEnded && status.Events == d.run.LastEvent { // an earlier process heard it all
-		return status, err
-	}
 	const longest = 10 * time.Second
+	status, err := d.giveTask(ctx)
 	for pause := 100 * time.Millisecond; ; {
+		// An earlier process may have heard it all, or the end is kept from us.
+		if err != nil || status.Phase == api.PhaseEnded && status.Events == d.run.LastEvent {
+			return status, err
+		}
 		var ended *api.Status
 		stop := d.collectWhile(ctx, d.sandboxd)
-		err := d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
+		err = d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
 			pause = 100 * time.Millisecond
 			ended = e.Ended
 			return d.record(e)
@@ -140,9 +141,7 @@ func (d *drive) follow(ctx context.Context) (api.Status, error) {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, longest)
-		if err := d.reachAgain(ctx); err != nil {
-			return api.Status{}, err
-		}
+		status, err = d.reachAgain(ctx)
 	}
 }
 
@@ -154,18 +153,19 @@ func retryable(err error) bool {
 }
 
 // reachAgain finds the way to the sandbox anew if sandboxd does not answer:
-// after a restart the preview's token is another, and sandboxd may be gone.
-func (d *drive) reachAgain(ctx context.Context) error {
-	if _, err := d.sandboxd.Task(ctx, d.run.Task); err == nil || !retryable(err) {
-		return err
+// after a restart the preview's token is another, and sandboxd may be gone. It
+// returns how the task stands.
+func (d *drive) reachAgain(ctx context.Context) (api.Status, error) {
+	status, err := d.sandboxd.Task(ctx, d.run.Task)
+	if err == nil || !retryable(err) {
+		return status, err
 	}
 	d.disconnect()
 	d.sandbox = nil
 	if err := d.reach(ctx); err != nil {
-		return err
+		return api.Status{}, err
 	}
-	_, err := d.sandboxd.CreateTask(ctx, d.task())
-	return err
+	return d.sandboxd.CreateTask(ctx, d.task())
 }
 
 // record logs one event of the task. It fails when there is no end to them.
