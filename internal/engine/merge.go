@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -277,29 +276,40 @@ func unsolved(set *changeset.Set, m *run.Merge) (left []string) {
 	return left
 }
 
-// paths are those of a changeset.
-func paths(set *changeset.Set) []string {
-	all := make([]string, len(set.Changes))
-	for i, c := range set.Changes {
-		all[i] = c.Path
+// paths are those of a changeset, without those that the gate refuses for
+// their length: a sandbox that makes them must not keep the host busy.
+func paths(set *changeset.Set) (all []string) {
+	for _, c := range set.Changes {
+		if len(c.Path) <= maxPathBytes {
+			all = append(all, c.Path)
+		}
 	}
 	return all
 }
 
-// collide reports whether a path is in both lists, or in one and a directory
-// of the other's.
-func collide(a, b []string) bool {
-	within := func(paths []string) map[string]bool {
-		all := make(map[string]bool)
-		for _, p := range paths {
-			for ; p != "." && p != "/"; p = path.Dir(p) {
-				all[p] = true
+// collide reports whether one of our paths is one of theirs, or one a
+// directory of the other. Ours are a sandbox's, theirs GitHub's.
+func collide(ours, theirs []string) bool {
+	files, all := make(map[string]bool), make(map[string]bool) // all: with their directories
+	for _, p := range theirs {
+		files[p] = true
+		for ; p != ""; p = p[:max(0, strings.LastIndexByte(p, '/'))] {
+			all[p] = true
+		}
+	}
+	return slices.ContainsFunc(ours, func(p string) bool {
+		for i := range len(p) {
+			if p[i] != '/' {
+				continue
+			}
+			if files[p[:i]] {
+				return true
+			} else if !all[p[:i]] {
+				return false // nor is anything below it
 			}
 		}
-		return all
-	}
-	inA, inB := within(a), within(b)
-	return slices.ContainsFunc(a, func(p string) bool { return inB[p] }) || slices.ContainsFunc(b, func(p string) bool { return inA[p] })
+		return all[p]
+	})
 }
 
 // standing says how the run's commit is to stand: on which parents, if not on

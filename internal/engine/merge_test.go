@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -22,11 +24,29 @@ func TestCollide(t *testing.T) {
 		{"y", "y/z/a", true},
 		{"y/z/a", "y", true},
 		{"y/z", "y/zz y/z.go", false},
-		{"/abs ..", "abs ../x", true}, // from a hostile sandbox
+		{"/abs .. // a//b", "abs", false}, // from a hostile sandbox
 	} {
 		if got := collide(strings.Fields(test.a), strings.Fields(test.b)); got != test.want {
 			t.Errorf("%q and %q: %t", test.a, test.b, got)
 		}
+	}
+}
+
+// A hostile sandbox's deepest paths take no memory worth the name, and little
+// time.
+func TestCollideIsBounded(t *testing.T) {
+	set := &changeset.Set{}
+	for i := range 5000 {
+		set.Changes = append(set.Changes, changeset.Change{Path: strconv.Itoa(i) + strings.Repeat("/a", maxPathBytes/2-3)}, changeset.Change{Path: strings.Repeat("b/", 4<<10)})
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if collide(paths(set), []string{"x", "b", "1/a/b"}) {
+		t.Error("they collide")
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 8<<20 {
+		t.Errorf("%d MiB", grown>>20)
 	}
 }
 
