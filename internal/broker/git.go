@@ -30,8 +30,8 @@ var gitCalls = []gitCall{
 
 // git forwards the reading of a repository. rest is the path after /git/.
 func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
+	ctx, stop := context.WithCancel(r.Context())
+	defer stop()
 	i := slices.IndexFunc(gitCalls, func(c gitCall) bool {
 		return c.method == r.Method && strings.HasSuffix(rest, c.suffix) && c.query == r.URL.RawQuery &&
 			c.request == r.Header.Get("Content-Type")
@@ -54,7 +54,7 @@ func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
 		b.refuseGit(w, r, http.StatusBadGateway, "dayclaude could not get a token to read "+repository)
 		return
 	}
-	resp, err := b.patiently(cancel, req)
+	resp, cancel, err := b.patiently(req)
 	if err != nil {
 		b.log.Warn("git upstream failed", "repository", repository, "error", err)
 		reason := "dayclaude could not reach the host of " + repository
@@ -80,45 +80,49 @@ func (b *Broker) git(w http.ResponseWriter, r *http.Request, rest string) {
 	}
 }
 
-// How long a fetch's first request is tried for, and the pauses between.
+// How long a fetch's first request is tried for, the pauses between, and the
+// silence that ends one.
 const (
 	gitOutage       = 150 * time.Second
 	gitPause        = time.Second
 	longestGitPause = 15 * time.Second
+	gitSilence      = time.Minute
 )
 
 // patiently repeats a request without a body, a fetch's first one, while the
-// upstream does not answer or is down: git itself tries nothing twice.
-func (b *Broker) patiently(cancel context.CancelCauseFunc, req *http.Request) (*http.Response, error) {
+// upstream does not answer or is down: git itself tries nothing twice. The
+// function that it returns ends the answer.
+func (b *Broker) patiently(req *http.Request) (*http.Response, context.CancelCauseFunc, error) {
 	const service = "GitHub"
-	ctx := req.Context()
+	ctx, limit := req.Context(), b.idle
+	if req.Body == nil {
+		limit = min(limit, gitSilence)
+	}
 	var since time.Time
 	for pause := b.pause; ; pause = min(2*pause, longestGitPause) {
-		began := b.cfg.Now()
-		resp, err := b.exchange(cancel, req, b.idle)
+		once, cancel := context.WithCancelCause(ctx)
+		resp, err := b.exchange(cancel, req.WithContext(once), limit)
 		down := err != nil || resp.StatusCode >= http.StatusInternalServerError
 		if !down && !since.IsZero() {
 			notice.Back(ctx, service, b.cfg.Now())
 		}
-		if !down || req.Body != nil || errors.Is(err, errRedirect) || ctx.Err() != nil {
-			return resp, err
-		}
 		if since.IsZero() {
-			since = began
+			since = b.cfg.Now()
 		}
-		if b.cfg.Now().Sub(since) >= b.outage {
-			return resp, err
+		if !down || req.Body != nil || errors.Is(err, errRedirect) || ctx.Err() != nil || b.cfg.Now().Sub(since) >= b.outage {
+			return resp, cancel, err
 		}
 		why := wordsOf(err)
 		if err == nil {
 			why = resp.Status
 			resp.Body.Close()
 		}
+		cancel(nil)
 		notice.Away(ctx, service, since, fmt.Errorf("%s does not answer git (%s)", service, untrusted.Line(why, 200)), b.outage)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return nil, cancel, ctx.Err()
 		}
 	}
 }

@@ -120,6 +120,8 @@ func TestGitOutage(t *testing.T) {
 	host := newUpstream(t, func(w http.ResponseWriter, r *http.Request) {
 		switch n := requests.Add(1); {
 		case n == 1:
+			<-r.Context().Done()
+		case n == 2:
 			panic(http.ErrAbortHandler)
 		case n < ok || r.Method == http.MethodPost:
 			w.WriteHeader(http.StatusServiceUnavailable)
@@ -129,13 +131,13 @@ func TestGitOutage(t *testing.T) {
 		}
 	})
 	b := serve(t, Config{GitURL: host.URL, Repositories: []string{"demo/shop"}})
-	b.pause = time.Millisecond
+	b.pause, b.idle = time.Millisecond, 500*time.Millisecond
 	url, told := heard(t, b)
 	status, _, answer := do(t, http.MethodGet, url+"/git/demo/shop.git/info/refs?service=git-upload-pack", "")
 	if status != http.StatusOK || requests.Load() != ok {
 		t.Errorf("got %d %q after %d requests", status, answer, requests.Load())
 	}
-	if all := told(); len(all) != 2 || !strings.HasPrefix(all[0], "GitHub does not answer git (EOF); trying again for ") || !strings.HasPrefix(all[1], "GitHub answers again") {
+	if all := told(); len(all) != 2 || !strings.HasPrefix(all[0], "GitHub does not answer git (it said nothing for 500ms); trying again for ") || !strings.HasPrefix(all[1], "GitHub answers again") {
 		t.Errorf("told %q", all)
 	}
 	do(t, http.MethodPost, url+"/git/demo/shop.git/git-upload-pack", "0000", "Content-Type", "application/x-git-upload-pack-request")
