@@ -22,6 +22,11 @@ type showing struct {
 	verbose bool // every entry, a line each
 }
 
+func (s *showing) addFlags(f *pflag.FlagSet) {
+	f.BoolVar(&s.json, "json", false, "print one JSON object at the end")
+	f.BoolVarP(&s.verbose, "verbose", "v", false, "print everything that happens, line by line")
+}
+
 // job is a run that this process is to drive.
 type job struct {
 	ref   run.Ref

@@ -21,9 +21,8 @@ type runIssueOptions struct {
 	noDraft bool
 	fresh   bool
 	local   bool
-	json    bool
-	verbose bool
-	flags   *pflag.FlagSet // those that are settings are read from here
+	showing
+	flags *pflag.FlagSet // those that are settings are read from here
 }
 
 func newRunIssue(a *app, do func(context.Context, *runIssueOptions) error) *cobra.Command {
@@ -68,8 +67,7 @@ them with the variables for the keys, docs/run-issue.md tells all the rest.`,
 	f.BoolVar(&o.local, "local", false, "make the sandbox on this machine instead of at Daytona")
 	f.String("local-engine", "", "`ENGINE` of --local: docker, or process (which isolates nothing)")
 	f.BoolVar(&o.fresh, "new", false, "begin anew: another sandbox, branch and session")
-	f.BoolVar(&o.json, "json", false, "print one JSON object at the end")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print everything that happens, line by line")
+	o.addFlags(f)
 	return c
 }
 
@@ -80,7 +78,7 @@ func (a *app) runIssue(ctx context.Context, o *runIssueOptions) error {
 	if err != nil {
 		return err
 	}
-	j := job{ref: o.ref, fresh: o.fresh, showing: showing{o.json, o.verbose}}
+	j := job{ref: o.ref, fresh: o.fresh, showing: o.showing}
 	if o.local {
 		j.local = settings.LocalEngine
 	}

@@ -35,21 +35,16 @@ Ctrl-C only ends the waiting for a run that another process cancels.`,
 			return do(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVar(&o.json, "json", false, "print one JSON object at the end")
-	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print everything that happens, line by line")
+	o.addFlags(c.Flags())
 	return c
 }
 
 func (a *app) runsCancel(ctx context.Context, o *runsCancelOptions) error {
-	s, err := a.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	r, err := findRun(ctx, s, o.id)
-	if err != nil {
-		return err
-	}
+	return a.withRun(ctx, o.id, func(s *store.Store, r store.Listed) error { return a.cancel(ctx, s, r, o.showing) })
+}
+
+// cancel asks for the run's end and shows how that goes.
+func (a *app) cancel(ctx context.Context, s *store.Store, r store.Listed, how showing) error {
 	if r.State.Final() {
 		return fault.New(fault.Conflict, "run %s of %s has ended already: %s", r.ID, r.Ref, r.State).
 			WithHint("`dayclaude runs show %s` tells what it came to", r.ID)
@@ -58,7 +53,7 @@ func (a *app) runsCancel(ctx context.Context, o *runsCancelOptions) error {
 	if err := s.AskCancel(ctx, r.ID); err != nil {
 		return err
 	}
-	report, err := a.awaitCancel(ctx, s, r, asked, o.showing)
+	report, err := a.awaitCancel(ctx, s, r, asked, how)
 	if err != nil {
 		return err
 	}
@@ -66,7 +61,7 @@ func (a *app) runsCancel(ctx context.Context, o *runsCancelOptions) error {
 		return fault.New(fault.Conflict, "run %s ended before it could be cancelled: %s", r.ID, got).
 			WithHint("`dayclaude runs show %s` tells what it came to", r.ID)
 	}
-	if o.json {
+	if how.json {
 		return writeJSON(a.streams.Out, resultOf(report, problemOf(report.Run)))
 	}
 	a.printBroken(report.Run)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/store"
 )
 
 type runsLogsOptions struct {
@@ -36,25 +37,19 @@ RUN is the beginning of its id, or owner/repo#42 for the issue's newest run.`,
 }
 
 func (a *app) runsLogs(ctx context.Context, o *runsLogsOptions) error {
-	s, err := a.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	r, err := findRun(ctx, s, o.id)
-	if err != nil {
-		return err
-	}
 	log := a.streams.NewLog(o.all)
 	show := log.Show
 	if o.json {
 		show = func(e run.Entry) error { return writeJSON(a.streams.Out, e) }
 	}
-	if o.follow {
-		_, err = follow(ctx, s, r, show)
-	} else {
-		_, err = pages(ctx, s, r.ID, 0, show)
-	}
+	err := a.withRun(ctx, o.id, func(s *store.Store, r store.Listed) (err error) {
+		if o.follow {
+			_, err = follow(ctx, s, r, show)
+		} else {
+			_, err = pages(ctx, s, r.ID, 0, show)
+		}
+		return err
+	})
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}

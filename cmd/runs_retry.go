@@ -7,6 +7,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/engine"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/store"
 )
 
 type runsRetryOptions struct {
@@ -34,18 +35,13 @@ RUN is the beginning of its id, or owner/repo#42 for the issue's newest run.`,
 	f := c.Flags()
 	f.BoolVar(&o.fresh, "new", false, "begin anew: another sandbox, branch and session")
 	f.BoolVar(&o.force, "force", false, "work on the issue although it is closed or locked")
-	f.BoolVar(&o.json, "json", false, "print one JSON object at the end")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print everything that happens, line by line")
+	o.addFlags(f)
 	return c
 }
 
 func (a *app) runsRetry(ctx context.Context, o *runsRetryOptions) error {
-	s, err := a.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	r, err := findRun(ctx, s, o.id)
-	s.Close()
+	var r store.Listed
+	err := a.withRun(ctx, o.id, func(_ *store.Store, found store.Listed) error { r = found; return nil })
 	if err != nil {
 		return err
 	}

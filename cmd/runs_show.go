@@ -46,32 +46,29 @@ type shown struct {
 }
 
 func (a *app) runsShow(ctx context.Context, o *runsShowOptions) error {
-	s, err := a.openStore(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	r, err := findRun(ctx, s, o.id)
-	if err != nil {
-		return err
-	}
-	v, t, err := look(ctx, s, r)
-	if err != nil {
-		return err
-	}
-	if o.json {
-		return writeJSON(a.streams.Out, v)
-	}
-	out := a.streams.Out
+	return a.withRun(ctx, o.id, func(s *store.Store, r store.Listed) error {
+		v, t, err := look(ctx, s, r)
+		switch {
+		case err != nil:
+			return err
+		case o.json:
+			return writeJSON(a.streams.Out, v)
+		}
+		a.printRun(r, t, v)
+		return nil
+	})
+}
+
+// printRun shows a run on Out.
+func (a *app) printRun(r store.Listed, t *run.Thread, v shown) {
+	out, steps := a.streams.Out, next(r, v)
 	a.streams.Table(out, []string{"run", r.ID}, describe(r, t, v))
 	fmt.Fprintln(out)
 	a.streams.Table(out, []string{"STEP", "ATTEMPT", "BEGAN", "TOOK", "COST"}, timeline(r.Run, v))
 	fmt.Fprintln(out)
 	a.streams.Table(out, []string{"ATTEMPT", "BEGAN", "LAST SEEN", "ENDED", "BY"}, attempts(v))
 	fmt.Fprintln(out)
-	steps := next(r, v)
 	a.streams.Table(out, steps[0], steps[1:])
-	return nil
 }
 
 // look reads all that is stored of a run.

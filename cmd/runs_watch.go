@@ -35,8 +35,7 @@ Without it the one run is watched that has not ended.`,
 			return do(c.Context(), o)
 		},
 	}
-	c.Flags().BoolVar(&o.json, "json", false, "print one JSON object at the end")
-	c.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print everything that happens, line by line")
+	o.addFlags(c.Flags())
 	return c
 }
 
@@ -202,6 +201,20 @@ func left(r store.Listed, held *store.Held) error {
 		Hint:    fmt.Sprintf("`dayclaude run-issue %s` goes on with it; `dayclaude runs cancel %[1]s` ends it", r.Ref),
 		Err:     errLeft,
 	}
+}
+
+// withRun opens the store and has do look at the run that is meant.
+func (a *app) withRun(ctx context.Context, id string, do func(*store.Store, store.Listed) error) error {
+	s, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	r, err := findRun(ctx, s, id)
+	if err != nil {
+		return err
+	}
+	return do(s, r)
 }
 
 // findRun returns the run that is meant by the beginning of its id, or the
