@@ -156,6 +156,27 @@ func TestClaudeKilled(t *testing.T) {
 	}
 }
 
+// A check that does not end is stopped with all that it started, and takes
+// nothing of the work with it.
+func TestCheckHangs(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.serve()
+	s.open()
+	task := s.task("echo mine >README.md")
+	task.Check, task.Bounds.CheckTimeout = "echo waiting; sleep 1000 & echo $! >$HOME/child; wait", time.Second
+	_, ended := s.do(task)
+	if c := ended.Check; ended.Failure != nil || c == nil || !c.TimedOut || c.ExitCode != -1 || c.Tail != "waiting\n" {
+		t.Errorf("failure %+v, check %+v", ended.Failure, ended.Check)
+	}
+	if pid := strings.TrimSpace(s.read("child")); alive(pid) {
+		t.Errorf("process %s is left over", pid)
+	}
+	if _, lines := s.changes(task.ID); !slices.Equal(lines, []string{`100644 README.md "mine\n"`}) {
+		t.Errorf("changes %q", lines)
+	}
+}
+
 // The sandbox's clock may be off by hours: the time that a task has left is
 // the host's.
 func TestClockSkew(t *testing.T) {
