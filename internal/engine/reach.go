@@ -41,9 +41,9 @@ const reachPatience = 3 * time.Minute
 // reach makes sure that sandboxd takes our orders and the tunnel is open.
 func (d *drive) reach(ctx context.Context) error {
 	const way = "the way to the sandbox"
-	began, pause, stops := d.Now(), 250*time.Millisecond, 0
+	began, pause, stops, said := d.Now(), 250*time.Millisecond, 0, false
 	for tries := 1; ; tries++ {
-		err := d.seek(ctx)
+		err := d.seek(ctx, &said)
 		if err == nil {
 			notice.Back(ctx, way, d.Now())
 			return nil
@@ -71,15 +71,18 @@ func (d *drive) reach(ctx context.Context) error {
 	}
 }
 
-// seek is one attempt to reach sandboxd.
-func (d *drive) seek(ctx context.Context) error {
+// seek is one attempt to reach sandboxd. The first one that begins is said.
+func (d *drive) seek(ctx context.Context, said *bool) error {
 	if err := d.ready(ctx); err != nil {
 		return err
 	}
 	if d.sandboxd != nil {
 		return nil
 	}
-	d.say(run.Began, "connecting to the sandbox")
+	if !*said {
+		*said = true
+		d.say(run.Began, "connecting to the sandbox")
+	}
 	box := d.Daytona.Toolbox(d.sandbox)
 	var home string
 	var preview daytona.Preview
