@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
 	"github.com/dayclaude/dayclaude/internal/e2e"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
 // busy is a stack on which Claude writes a file and then runs a command that
@@ -241,4 +243,33 @@ func TestRetryRightAfterCancel(t *testing.T) {
 	if pull := s.Pull("demo/small"); pull.Draft {
 		t.Errorf("what was finished is still a draft: %+v", pull)
 	}
+}
+
+// TestTakesUpALocalRun goes on with a run where it began, on this machine,
+// though nobody says so again.
+func TestTakesUpALocalRun(t *testing.T) {
+	testenv.Docker(t)
+	s := onProcess(t, e2e.Options{Scenario: "leftovers"})
+	for _, name := range []string{"DAYTONA_API_KEY", "DAYTONA_API_URL"} {
+		delete(s.Env, name)
+	}
+	waiting, release := holdAfter(s, 1)
+	defer release()
+	name := "local-" + strings.ToLower(rand.Text()[:8])
+	t.Cleanup(func() { removeLocal(t, "dayclaude-demo-"+name+"-1") })
+	ref := s.Add(small(name, nil), github.Issue{Title: "Here"})
+	c := s.Start("run-issue", ref, "--local")
+	s.Eventually("Claude to be at work", waiting)
+	c.Signal(syscall.SIGKILL)
+	c.Wait()
+	release()
+
+	r := wantExit(t, s.Run("run-issue", ref), 0)
+	holds(t, "the progress", r.Stderr, "going on with run r_")
+	// And so does a run like it.
+	wantExit(t, s.Run("runs", "retry", ref), 3)
+	if elsewhere := s.Sandboxes(); len(elsewhere) != 0 {
+		t.Errorf("sandboxes at Daytona: %v", elsewhere)
+	}
+	s.Pull("demo/" + name)
 }
