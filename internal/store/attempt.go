@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/run"
@@ -93,6 +94,35 @@ func (s *Store) enter(ctx context.Context, tx *sql.Tx, r *run.Run) error {
 		SELECT $1, (SELECT COALESCE(MAX(number), 0) + 1 FROM steps WHERE run_id = $1), $2, MAX(number), $3, $4
 		FROM attempts WHERE run_id = $1`, r.ID, r.State, s.now().UTC(), r.Cost.USD)
 	return err
+}
+
+// silence is what a process can't keep that is awake: it renews its lease far
+// more often.
+const silence = time.Minute
+
+// woke parts the attempt of an owner that slept, with its machine, in two: what
+// lay between counts for neither.
+func (s *Store) woke(ctx context.Context, tx *sql.Tx, l Lease) error {
+	var id string
+	var seen time.Time
+	err := tx.QueryRowContext(ctx, `SELECT run_id, seen_at FROM attempts
+		WHERE ended = '' AND run_id IN (SELECT id FROM runs WHERE thread_id = $1)`, l.Thread).Scan(&id, &seen)
+	if errors.Is(err, sql.ErrNoRows) || err == nil && s.now().Sub(seen) <= silence {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	r, err := scanRun(tx.QueryRowContext(ctx, `SELECT `+runColumns+` FROM runs WHERE id = $1`, id))
+	if err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE attempts SET ended = $1 WHERE ended = '' AND run_id = $2`, Silent, id); err != nil {
+		return err
+	}
+	if err := s.attempt(ctx, tx, l, id); err != nil {
+		return err
+	}
+	return s.enter(ctx, tx, r)
 }
 
 // seen notes a sign of life of the thread's open attempt, and its end.

@@ -97,6 +97,36 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// A process that slept with its machine, and kept its lease, goes on in another
+// attempt: what it slept counts for none.
+func TestSlept(t *testing.T) {
+	s, c := setup(t)
+	start := c.now()
+	l, r := newRun(t, s, newThread(t, s, 1))
+	for range 20 {
+		c.add(5 * time.Second)
+		if err := s.Renew(t.Context(), l, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.add(8 * time.Hour)
+	r.Cost.USD = 0.5
+	for range 2 {
+		c.add(5 * time.Second)
+		if err := s.SaveRun(t.Context(), l, r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := `1 queued 0-100 $0
+2 queued 28905-… $0
+1 by a 0-100 "silent"
+2 by a 28905-28910 ""
+`
+	if got := way(t, s, r.ID, start); got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+}
+
 func TestHolder(t *testing.T) {
 	s, c := setup(t)
 	th := newThread(t, s, 1)

@@ -115,6 +115,9 @@ func (s *Store) fenced(ctx context.Context, l Lease, f func(*sql.Tx) error) erro
 		if owner != l.Owner || epoch != l.Epoch {
 			return ErrFenced
 		}
+		if err := s.woke(ctx, tx, l); err != nil {
+			return err
+		}
 		if err := f(tx); err != nil {
 			return err
 		}
