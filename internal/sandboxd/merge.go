@@ -42,6 +42,21 @@ func (w *worker) merge(ctx context.Context) *api.Failure {
 	return nil
 }
 
+// setupAndMerge does the set-up on the commit as it is, for which it was made,
+// and not amid conflicts. Then it merges again.
+func (w *worker) setupAndMerge(ctx context.Context) *api.Failure {
+	if err := w.task.update(func(s *state) { s.Cloned, s.Setup = false, 0 }); err != nil {
+		return w.fail("internal", err)
+	}
+	if _, err := w.repository().clone(ctx); err != nil {
+		return w.fail("merge_failed", err)
+	}
+	if failure := w.setup(ctx); failure != nil {
+		return failure
+	}
+	return w.merge(ctx)
+}
+
 // merge applies to the clone, which stands on its commit, what leads from the
 // ancestor to tree, and names the paths that are in conflict.
 func (r *repository) merge(ctx context.Context, m *api.Merge, tree string) (conflicts []string, err error) {

@@ -31,7 +31,8 @@ func (s *sandbox) merging(onto, script string) api.Task {
 	task := s.task(script)
 	task.ID, task.Repository.Commit = "t2", onto
 	task.Merge = &api.Merge{Task: "t1", Ancestor: s.base, Branch: "main"}
-	task.Setup, task.Check = []string{"touch $HOME/setup-again"}, "echo $((1 + $(cat $HOME/checked))) >$HOME/checked"
+	task.Setup = []string{"! grep -r '<<<<<<<' . && git diff --quiet && echo again >>$HOME/setup-again"}
+	task.Check = "echo $((1 + $(cat $HOME/checked))) >$HOME/checked"
 	return task
 }
 
@@ -97,8 +98,8 @@ func TestMerge(t *testing.T) {
 				if checked := s.read("checked") == "2\n"; checked != test.asked {
 					t.Errorf("%+v: checked again: %t", how, checked)
 				}
-				if _, err := os.Stat(filepath.Join(s.home, "setup-again")); err == nil {
-					t.Errorf("%+v: setup was repeated", how)
+				if _, err := os.Stat(filepath.Join(s.home, "setup-again")); (err == nil) != test.asked {
+					t.Errorf("%+v: setup was done again: %t", how, err == nil)
 				}
 				if again, _ := s.changes("t1"); again.Base != before.Base || len(again.Changes) != len(before.Changes) {
 					t.Errorf("%+v: the first task's changes are now %+v", how, again)
@@ -123,8 +124,7 @@ func TestMerge(t *testing.T) {
 	}
 }
 
-// A merge begins anew after sandboxd was killed in the middle of it, and a
-// Claude that solves its conflicts goes on.
+// A merge begins anew after sandboxd was killed in the middle of it.
 func TestMergeAfterAKill(t *testing.T) {
 	t.Parallel()
 	s := newSandbox(t)
@@ -134,8 +134,8 @@ func TestMergeAfterAKill(t *testing.T) {
 		t.Fatalf("failure %+v", ended.Failure)
 	}
 	onto := s.push("echo theirs >README.md")
-	task := s.merging(onto, "touch $HOME/began; [ -e $HOME/go ] || sleep 1000; sed -i '/^[<=>]/d' README.md")
-	task.Check = ""
+	task := s.merging(onto, "sed -i '/^[<=>]/d' README.md")
+	task.Setup, task.Check = []string{"echo one >>$HOME/setup", "touch $HOME/began; [ -e $HOME/go ] || sleep 1000"}, ""
 	if _, err := s.CreateTask(t.Context(), task); err != nil {
 		t.Fatal(err)
 	}
@@ -150,6 +150,24 @@ func TestMergeAfterAKill(t *testing.T) {
 	}
 	if _, lines := s.changes("t2"); !slices.Equal(lines, []string{`100644 README.md "theirs\nmine\n"`}) {
 		t.Errorf("changes %q", lines)
+	}
+	if set := s.read("setup"); set != "one\none\n" {
+		t.Errorf("set-up: %q", set)
+	}
+}
+
+// Set-up that fails on what others pushed leaves the merge undone.
+func TestMergeSetupFails(t *testing.T) {
+	t.Parallel()
+	s := newSandbox(t)
+	s.serve()
+	s.open()
+	s.do(s.task("echo mine >README.md"))
+	task := s.merging(s.push("echo theirs >README.md"), "touch $HOME/asked")
+	task.Setup = []string{"echo no such package; exit 3"}
+	_, ended := s.do(task)
+	if f := ended.Failure; f == nil || f.Kind != "setup_failed" || ended.Claude != nil || !slices.Equal(ended.Conflicts, []string{"README.md"}) {
+		t.Errorf("ended %+v, failure %+v", ended, f)
 	}
 }
 

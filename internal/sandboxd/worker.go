@@ -55,6 +55,7 @@ func (w *worker) run(life context.Context) {
 	w.task.bind(cancel)
 
 	w.killUnfinished()
+	w.phase = w.task.snapshot().Status.Phase
 	failure := w.work(ctx, life)
 	w.killAll()
 	for life.Err() == nil {
@@ -123,11 +124,14 @@ func (w *worker) prepare(ctx context.Context) *api.Failure {
 		return nil
 	}
 	if err := takeReserve(w.reserve()); err != nil {
-		w.phase = s.Status.Phase
 		return w.fail("internal", err)
 	}
 	if w.task.spec.Merge != nil {
-		return w.inPhase(ctx, api.PhaseMerge, s.Cloned, w.merge)
+		failure := w.inPhase(ctx, api.PhaseMerge, s.Cloned, w.merge)
+		if failure == nil && w.worthAsking() {
+			failure = w.inPhase(ctx, api.PhaseSetup, s.Setup >= len(w.task.spec.Setup) || s.Asked, w.setupAndMerge)
+		}
+		return failure
 	}
 	if failure := w.inPhase(ctx, api.PhaseClone, s.Cloned, w.clone); failure != nil {
 		return failure

@@ -71,8 +71,8 @@ type Error struct {
 }
 
 // Task is what the host wants done, once: clone, setup, Claude, check. With
-// Merge it is merge in place of clone and setup, then Claude and check if that
-// met conflicts.
+// Merge it is merge in place of clone; setup, Claude and check follow only if
+// that met conflicts.
 type Task struct {
 	ID         string            `json:"id"` // chosen by the host: [a-z0-9_-]{1,64}
 	Repository Repository        `json:"repository"`
