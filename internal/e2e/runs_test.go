@@ -172,6 +172,29 @@ func TestCancel(t *testing.T) {
 	holds(t, "cancelling it again", again.Stderr, " has ended already: cancelled", "hint: `dayclaude runs show r_")
 }
 
+// TestCancelNeedNotBeAwaited presses Ctrl-C while a run is being cancelled.
+func TestCancelNeedNotBeAwaited(t *testing.T) {
+	s, ref, _ := busy(t)
+	held := make(chan struct{})
+	free := sync.OnceFunc(func() { close(held) })
+	defer free()
+	s.WrapDaytona(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/stop") {
+				<-held
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	driver := working(t, s, ref)
+	c := s.Start("runs", "cancel", ref)
+	c.WaitFor("collecting the changes")
+	c.Signal(syscall.SIGINT)
+	holds(t, "cancel", wantExit(t, c.Wait(), 130).Stderr, "dayclaude: no longer waiting: run r_", " stays asked to end")
+	free()
+	wantExit(t, driver.Wait(), 130)
+}
+
 // TestCancelOfARunThatWasKilled drives the way out itself.
 func TestCancelOfARunThatWasKilled(t *testing.T) {
 	s, ref, _ := busy(t)
