@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/dayclaude/dayclaude/internal/config"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/store"
 	"github.com/dayclaude/dayclaude/internal/term"
@@ -62,7 +66,11 @@ func (a *app) runsShow(ctx context.Context, o *runsShowOptions) error {
 // printRun shows a run on Out.
 func (a *app) printRun(r store.Listed, t *run.Thread, v shown) {
 	out, steps := a.streams.Out, next(r, v)
-	a.streams.Table(out, []string{"run", r.ID}, describe(r, t, v))
+	kept := filepath.Join(config.StateDir(a.env), "runs", r.ID)
+	if _, err := os.Stat(kept); err != nil {
+		kept = ""
+	}
+	a.streams.Table(out, []string{"run", r.ID}, describe(r, t, v, kept))
 	fmt.Fprintln(out)
 	a.streams.Table(out, []string{"STEP", "ATTEMPT", "BEGAN", "TOOK", "COST"}, timeline(r.Run, v))
 	fmt.Fprintln(out)
@@ -99,7 +107,8 @@ func look(ctx context.Context, s *store.Store, r store.Listed) (shown, *run.Thre
 }
 
 // describe is a run as rows of names and values; what is empty is left out.
-func describe(r store.Listed, t *run.Thread, v shown) [][]string {
+// kept is where it left files on this machine.
+func describe(r store.Listed, t *run.Thread, v shown, kept string) [][]string {
 	rows := [][]string{
 		{"issue", r.Ref.String()},
 		{"state", string(r.State)},
@@ -115,17 +124,11 @@ func describe(r store.Listed, t *run.Thread, v shown) [][]string {
 	if v.PullRequest != nil {
 		rows = append(rows, []string{"pull request", v.PullRequest.URL})
 	}
-	rows = append(rows, []string{"patch", v.PatchFile}, []string{"sandbox", t.SandboxID})
+	rows = append(rows, []string{"patch", v.PatchFile}, []string{"kept in", kept}, []string{"sandbox", t.SandboxID})
 	if v.Error != nil {
 		rows = append(rows, []string{"problem", v.Error.Message}, []string{"hint", v.Error.Hint})
 	}
-	kept := rows[:0]
-	for _, row := range rows {
-		if row[1] != "" {
-			kept = append(kept, row)
-		}
-	}
-	return kept
+	return slices.DeleteFunc(rows, func(row []string) bool { return row[1] == "" })
 }
 
 // timeline is a row for each step.

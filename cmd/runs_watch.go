@@ -45,7 +45,7 @@ func (a *app) runsWatch(ctx context.Context, o *runsWatchOptions) error {
 		return err
 	}
 	defer s.Close()
-	r, err := a.unfinished(ctx, s, o.id)
+	r, err := a.unfinished(ctx, s, o)
 	if err != nil {
 		return err
 	}
@@ -53,10 +53,10 @@ func (a *app) runsWatch(ctx context.Context, o *runsWatchOptions) error {
 }
 
 // unfinished finds the run that is meant: without an id the only one that has
-// not ended.
-func (a *app) unfinished(ctx context.Context, s *store.Store, id string) (store.Listed, error) {
-	if id != "" {
-		return findRun(ctx, s, id)
+// not ended. Of several it prints the list.
+func (a *app) unfinished(ctx context.Context, s *store.Store, o *runsWatchOptions) (store.Listed, error) {
+	if o.id != "" {
+		return findRun(ctx, s, o.id)
 	}
 	runs, err := s.Unfinished(ctx, 30)
 	switch {
@@ -67,7 +67,9 @@ func (a *app) unfinished(ctx context.Context, s *store.Store, id string) (store.
 	case len(runs) == 1:
 		return runs[0], nil
 	}
-	a.listRuns(a.streams.Err, runs)
+	if !o.json {
+		a.listRuns(a.streams.Err, runs)
+	}
 	return store.Listed{}, fault.New(fault.Usage, "%d runs have not ended", len(runs)).
 		WithHint("name one of them, such as `dayclaude runs watch %s`", runs[0].ID)
 }

@@ -116,8 +116,21 @@ func TestWatch(t *testing.T) {
 		t.Errorf("watch of a run that ended prints %q", r.Stdout)
 	}
 	holds(t, "watching nothing", wantExit(t, s.Run("runs", "watch"), 1).Stderr, "no run is under way")
-	holds(t, "runs show", wantExit(t, s.Run("runs", "show", ref), 0).Stdout, "pull request  "+strings.TrimSpace(done.Stdout), "dayclaude runs logs r_")
+	holds(t, "runs show", wantExit(t, s.Run("runs", "show", ref), 0).Stdout, "pull request  "+strings.TrimSpace(done.Stdout), "kept in       "+s.StateDir(), "dayclaude runs logs r_")
 	wantOneCommit(t, s, "demo/small", "main", pull.Head)
+}
+
+// TestWatchWhichOne lists the runs that it could watch.
+func TestWatchWhichOne(t *testing.T) {
+	s, ref, _ := busy(t)
+	other := s.Add(small("other", nil), github.Issue{Title: "Add a"})
+	working(t, s, ref)
+	s.Start("run-issue", other)
+	s.Eventually("both to be under way", func() bool { return strings.Count(s.Run("runs", "list").Stdout, "working") == 2 })
+	holds(t, "watch", wantExit(t, s.Run("runs", "watch"), 2).Stderr, ref, other, "dayclaude: 2 runs have not ended", "hint: name one of them, such as `dayclaude runs watch r_")
+	if r := wantExit(t, s.Run("runs", "watch", "--json"), 2); strings.Count(r.Stderr, "\n") != 1 {
+		t.Errorf("more than an object: %s", r)
+	}
 }
 
 // TestWatchOfARunThatWasKilled says that it was, and how to go on.
