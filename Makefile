@@ -20,10 +20,12 @@ GOARCH   := $(shell go env GOARCH)
 LDFLAGS  := -s -w
 CLAUDE   := .cache/claude-code-$(shell cat snapshot/claude-code.version)/claude
 IMAGE    := dayclaude-slim
+KILLS    ?= 300
+SEED     ?=
 LINTER   := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 SOURCES  := $(shell find cmd internal snapshot main.go go.mod -name '*.go' -not -name '*_test.go' -o -name '*.sql' -o -name '*.json' -o -name '*.yaml' -o -name 'go.mod' 2>/dev/null)
 
-.PHONY: help build demo test check lint bench fuzz image test-image deps claude clean
+.PHONY: help build demo test check lint bench fuzz chaos image test-image deps claude clean
 
 help:
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -75,6 +77,9 @@ bench-run:
 	go run -tags embed_sandboxd ./internal/bench
 
 FUZZTIME ?= 30s
+chaos: build ## kill and break at random, KILLS (300) times; SEED repeats one
+	DAYCLAUDE_CHAOS_KILLS=$(KILLS) DAYCLAUDE_CHAOS_SEED=$(SEED) go test -race -tags embed_sandboxd -count 1 -parallel 6 -timeout 90m -v -run '^TestChaos$$' ./internal/e2e
+
 fuzz: ## run each fuzz target for FUZZTIME (30s)
 	@grep -roE --include='*_test.go' '^func Fuzz\w+' internal | while IFS=: read -r file target; do \
 		go test -run '^$$' -fuzz "^$${target#func }$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5s "./$${file%/*}" </dev/null; \

@@ -2,9 +2,11 @@ package e2e_test
 
 import (
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -155,4 +157,54 @@ func TestInterrupted(t *testing.T) {
 		holds(t, "stderr", r.Stderr, "/demo/slow/pull/2", "dayclaude run-issue demo/slow#1` goes on")
 		s.Eventually("the sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 	})
+}
+
+// TestInterruptedTwice presses Ctrl-C again before the way out is done: the
+// command leaves at once, and the next one finds everything.
+func TestInterruptedTwice(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	var reached atomic.Bool
+	hold := func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/git/trees") && r.Method == http.MethodPost {
+				reached.Store(true)
+				select {
+				case <-release:
+				case <-r.Context().Done():
+					return
+				}
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
+	o := scripted(`steps:
+  - bash: echo half > a.txt
+  - bash: "[ -e b.txt ] || { echo begun > b.txt; sleep 600; }"
+  - bash: echo whole > a.txt
+  - say: Add a
+`)
+	o.Engine, o.Light, o.GitHub.Wrap = e2e.Process, true, hold
+	s := e2e.New(t, o)
+	ref := s.Add(small("slow", nil), github.Issue{Title: "Slow"})
+	c := s.Start("run-issue", ref, "--verbose")
+	c.WaitFor("→ Bash [ -e b.txt ]")
+	c.Signal(syscall.SIGINT)
+	s.Eventually("the way out to reach GitHub", func() bool { return reached.Load() || c.Ended() })
+	c.Signal(syscall.SIGINT)
+	wantExit(t, c.Wait(), 130)
+	close(release)
+	if list := wantExit(t, s.Run("runs", "list"), 0).Stdout; strings.Count(list, "demo/slow#1") != 1 {
+		t.Errorf("runs:\n%s", list)
+	}
+	r := wantExit(t, s.Run("run-issue", ref), 130) // the way out is gone to its end
+	holds(t, "the progress", r.Stderr, "going on with run r_")
+	if pull := s.Pull("demo/slow"); !pull.Draft {
+		t.Errorf("pull request: %+v", pull)
+	}
+	wantExit(t, s.Run("run-issue", ref), 0)
+	if pull := s.Pull("demo/slow"); pull.Draft || len(s.Sandboxes()) != 1 || len(s.Branches("demo/slow")) != 2 {
+		t.Errorf("pull request %+v, sandboxes %v, branches %v", pull, s.Sandboxes(), s.Branches("demo/slow"))
+	}
+	s.Comment("demo/slow", 1)
 }

@@ -2,9 +2,13 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/dayclaude/dayclaude/cmd"
+	client "github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/engine"
 	"github.com/dayclaude/dayclaude/internal/run"
 )
@@ -36,4 +40,58 @@ func doomed(where string) cmd.Option {
 			select {} // it is on its way
 		}
 	})
+}
+
+// Processes are the ids of the processes that sandboxes on the process engine
+// run under a name.
+func (s *Stack) Processes(name string) (pids []int) {
+	s.t.Helper()
+	for _, sandbox := range s.Sandboxes() {
+		links, err := filepath.Glob("/proc/[0-9]*/cwd")
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, link := range links {
+			dir, err := os.Readlink(link)
+			if err != nil || !strings.Contains(dir, "/sandboxes/"+sandbox.ID+"/") {
+				continue // it is gone, or another's
+			}
+			line, err := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+			if program, _, _ := strings.Cut(string(line), "\x00"); err != nil || filepath.Base(program) != name {
+				continue
+			}
+			if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+				pids = append(pids, pid)
+			}
+		}
+	}
+	return pids
+}
+
+// Kill kills what Processes lists and reports whether there was any.
+func (s *Stack) Kill(name string) bool {
+	s.t.Helper()
+	struck := false
+	for _, pid := range s.Processes(name) {
+		struck = syscall.Kill(pid, syscall.SIGKILL) == nil || struck
+	}
+	return struck
+}
+
+// StopSandboxes stops all sandboxes that are started, as a person may, and
+// with restart starts them again. It reports whether there was any.
+func (s *Stack) StopSandboxes(restart bool) (struck bool) {
+	s.t.Helper()
+	s.withDaytona(func(c *client.Client) {
+		for _, sandbox := range s.Sandboxes() {
+			if sandbox.State != client.Started || c.Stop(s.t.Context(), sandbox.ID) != nil {
+				continue // it is on its way somewhere
+			}
+			struck = true
+			if restart {
+				_ = c.Start(s.t.Context(), sandbox.ID) // somebody else may have done it
+			}
+		}
+	})
+	return struck
 }
