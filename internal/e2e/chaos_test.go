@@ -122,7 +122,7 @@ func (c *chaos) run() {
 	c.wantOneOfEach()
 }
 
-// strike waits a while and kills one of what is there.
+// strike waits a while and kills something, once it is there.
 func (c *chaos) strike(command *e2e.Command) {
 	victims := []struct {
 		name string
@@ -136,16 +136,10 @@ func (c *chaos) strike(command *e2e.Command) {
 		{"connections", func() bool { c.front.Cut(); return true }},
 	}
 	c.mu.Lock()
-	pause := time.Duration(c.dice.IntN(2500)) * time.Millisecond
-	c.dice.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+	pause, victim := time.Duration(c.dice.IntN(2000))*time.Millisecond, victims[c.dice.IntN(len(victims))]
 	c.mu.Unlock()
-	for deadline := time.Now().Add(pause); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if command.Ended() {
-			return
-		}
-	}
-	for _, victim := range victims {
-		if victim.kill() {
+	for due := time.Now().Add(pause); !command.Ended(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(due) && victim.kill() {
 			c.kills = append(c.kills, victim.name)
 			return
 		}
