@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -109,16 +110,22 @@ func driver(ctx context.Context, db *store.Store, r store.Listed) (*store.Held, 
 // view is where a run's entries are shown.
 func (a *app) view(ref run.Ref, how showing) term.View {
 	if how.json && !how.verbose {
-		return silent{}
+		return notices{a.streams.Err}
 	}
 	return a.streams.NewView(ref.String(), how.verbose)
 }
 
-// silent is the view of --json: nothing.
-type silent struct{}
+// notices is the view of --json: no progress, but what the user should know,
+// such as what a run waits for.
+type notices struct{ err io.Writer }
 
-func (silent) Show(run.Entry) {}
-func (silent) Close()         {}
+func (n notices) Show(e run.Entry) {
+	if e.Kind == run.Notice {
+		fmt.Fprintln(n.err, term.Line(e))
+	}
+}
+
+func (notices) Close() {}
 
 // localSpace is where --local keeps an issue's sandboxes: the next run on it
 // finds them there.
