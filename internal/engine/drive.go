@@ -338,9 +338,9 @@ func (d *drive) watch(ctx context.Context, lose, stop context.CancelCauseFunc) {
 func (d *drive) toStop(ctx context.Context) error {
 	d.mu.Lock()
 	id, limit := d.run.ID, d.run.Options.Timeout
-	deadline := d.run.StartedAt.Round(0).Add(limit)
+	deadline, done := d.run.StartedAt.Round(0).Add(limit), d.publishing()
 	d.mu.Unlock()
-	if d.Now().Round(0).After(deadline) {
+	if !done && d.Now().Round(0).After(deadline) {
 		return fault.New(fault.Limit, "the run's time limit of %s is over", limit).WithHint("--timeout sets it")
 	}
 	asked, err := d.Store.CancelAsked(ctx, id)
