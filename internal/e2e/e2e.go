@@ -45,7 +45,8 @@ const mainVariable = "DAYCLAUDE_E2E_MAIN"
 // Main is the TestMain of a package whose tests use this one.
 func Main(m *testing.M) {
 	BecomeCommand()
-	goleak.VerifyTestMain(m)
+	// Toxiproxy leaves pipes of connections behind that were reset.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/Shopify/toxiproxy/v2/toxics.(*ToxicStub).Run"))
 }
 
 // BecomeCommand runs the command line, or the light Claude, and exits, if that
@@ -56,7 +57,11 @@ func BecomeCommand() {
 		os.Exit(lightclaude.Main())
 	}
 	if os.Getenv(mainVariable) == "1" {
-		os.Exit(cmd.Main(doomed(os.Getenv(dieVariable))))
+		options := []cmd.Option{doomed(os.Getenv(dieVariable))}
+		if where := os.Getenv(momentsVariable); where != "" {
+			options = append(options, telling(where))
+		}
+		os.Exit(cmd.Main(options...))
 	}
 }
 
