@@ -93,7 +93,11 @@ func damaged(from int64) trouble {
 }
 
 // onDisk gives the machine a small disk of its own for the store.
-func onDisk(t *testing.T, s *e2e.Stack) { s.Env["XDG_STATE_HOME"] = testenv.Disk(t, 8<<10) }
+func onDisk(t *testing.T, s *e2e.Stack) {
+	dir := t.TempDir()
+	testenv.Disk(t, dir, "8m")
+	s.Env["XDG_STATE_HOME"] = dir
+}
 
 // filled fills that disk.
 func filled(t *testing.T, s *e2e.Stack) func() {
@@ -128,8 +132,8 @@ func TestStoreDays(t *testing.T) {
 			onDisk(t, s)
 			wantExit(t, s.Run("runs", "list"), 0)
 			dir := s.Env["XDG_STATE_HOME"]
-			testenv.ReadOnly(t, dir, true)
-			return func() { testenv.ReadOnly(t, dir, false) }
+			testenv.Remount(t, dir, "ro")
+			return func() { testenv.Remount(t, dir, "rw") }
 		}).before(day{exit: 1, kind: fault.Failed, says: []string{"can't be opened and written: "}, hint: []string{"set XDG_STATE_HOME"}}),
 
 		"moved amid a run": trouble(func(t *testing.T, s *e2e.Stack) func() {

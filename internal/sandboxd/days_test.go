@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -27,14 +26,7 @@ func (s *sandbox) smallDisk(size string) {
 	if err := os.Mkdir(s.home, 0o700); err != nil {
 		s.t.Fatal(err)
 	}
-	if err := syscall.Mount("none", s.home, "tmpfs", 0, "size="+size); err != nil {
-		testenv.Missing(s.t, "a tmpfs, which takes root: %v", err)
-	}
-	s.t.Cleanup(func() {
-		if err := syscall.Unmount(s.home, syscall.MNT_DETACH); err != nil {
-			s.t.Error(err)
-		}
-	})
+	testenv.Disk(s.t, s.home, size)
 	if err := os.CopyFS(s.home, os.DirFS(saved)); err != nil {
 		s.t.Fatal(err)
 	}

@@ -262,7 +262,8 @@ func TestBelowAFile(t *testing.T) {
 
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := testenv.Disk(t, 1024)
+	dir := t.TempDir()
+	testenv.Disk(t, dir, "1m")
 	filler := testenv.Fill(t, dir)
 	_, err := Open(t.Context(), dir, time.Now)
 	wantTrouble(t, "Open", err, fault.Failed, "the disk under the store", "is full")
@@ -287,19 +288,20 @@ func TestDiskFull(t *testing.T) {
 
 func TestReadOnly(t *testing.T) {
 	t.Parallel()
-	dir := testenv.Disk(t, 1024)
+	dir := t.TempDir()
+	testenv.Disk(t, dir, "1m")
 	s, err := Open(t.Context(), dir, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	newThread(t, s, 1)
 	s.Close()
-	testenv.ReadOnly(t, dir, true)
+	testenv.Remount(t, dir, "ro")
 	_, err = Open(t.Context(), dir, time.Now)
 	wantTrouble(t, "Open", err, fault.Failed, "can't be opened and written")
 	_, err = Open(t.Context(), filepath.Join(dir, "new"), time.Now)
 	wantTrouble(t, "Open anew", err, fault.Failed, "can't be opened and written", "read-only file system")
-	testenv.ReadOnly(t, dir, false)
+	testenv.Remount(t, dir, "rw")
 	if s, err = Open(t.Context(), dir, time.Now); err != nil {
 		t.Fatal(err)
 	}

@@ -5,39 +5,32 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 )
 
-// Disk mounts a file system of so many KiB for the length of the test. It
-// takes root.
-func Disk(t testing.TB, kib int) (dir string) {
+// Disk mounts a file system of the size on the directory, for the length of
+// the test. It takes root.
+func Disk(t testing.TB, dir, size string) {
 	t.Helper()
-	dir = t.TempDir()
 	if os.Geteuid() != 0 {
 		Missing(t, "root, to mount a file system")
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size="+strconv.Itoa(kib)+"k", "tmpfs", dir).CombinedOutput(); err != nil {
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "mode=0711,size="+size, "none", dir).CombinedOutput(); err != nil {
 		Missing(t, "the right to mount a file system: %s", out)
 	}
 	t.Cleanup(func() {
-		if err := exec.Command("umount", dir).Run(); err != nil {
+		if err := exec.Command("umount", "--lazy", dir).Run(); err != nil {
 			t.Errorf("unmount %s: %v", dir, err)
 		}
 	})
-	return dir
 }
 
-// ReadOnly makes a Disk read-only, or writable again.
-func ReadOnly(t testing.TB, dir string, yes bool) {
+// Remount changes a Disk's options: "size=1g", "ro", "rw".
+func Remount(t testing.TB, dir, options string) {
 	t.Helper()
-	mode := "remount,rw"
-	if yes {
-		mode = "remount,ro"
-	}
-	if out, err := exec.Command("mount", "-o", mode, dir).CombinedOutput(); err != nil {
-		t.Fatalf("%s: %s", mode, out)
+	if out, err := exec.Command("mount", "-o", "remount,"+options, dir).CombinedOutput(); err != nil {
+		t.Fatalf("remount with %s: %s", options, out)
 	}
 }
 
