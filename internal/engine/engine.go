@@ -129,6 +129,7 @@ func (e *Engine) Run(ctx context.Context, req Request) (*Report, error) {
 		return nil, err
 	}
 	err = d.drive(ctx)
+	e.tidy()
 	return &Report{Thread: t, Run: r}, err
 }
 
