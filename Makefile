@@ -7,7 +7,7 @@
 #             dayclaude
 #   image     debootstrap base, slim image       2 min / 1 s
 #   lint      gofmt, go vet, golangci-lint       7 min / 1 min
-#   test      all tests, with -race             10 min / 5 min
+#   test      all tests, with -race             14 min / 12 min
 #   demo      after its set-up                     - / 15 s
 # .ci/run does deps to test: at most 25 minutes.
 
@@ -62,8 +62,8 @@ deps: ## install what the tests need (root on Debian), or say what is missing
 test: deps build claude ## run all tests, starting a Docker engine if none runs
 	@bash .ci/with-docker make --no-print-directory test-image check
 
-check: # the tests alone
-	go test -race -tags embed_sandboxd -timeout 20m ./...
+check: # the tests alone; many of them wait for services that are away
+	go test -race -parallel 8 -tags embed_sandboxd -timeout 25m ./...
 
 lint: ## check format, go vet, and the layers
 	@test -z "$$(gofmt -l cmd internal snapshot main.go)" || { gofmt -l cmd internal snapshot main.go; exit 1; }
