@@ -256,7 +256,10 @@ func (e *Engine) thread(ctx context.Context, repo *hub.Repository, issue *hub.Is
 		ID: run.NewID("t"), RepositoryID: repo.ID, Ref: ref, Generation: generation,
 		Branch: run.BranchName(issue.Number, generation, issue.Title), SessionID: uuid.NewString(),
 	}
-	return t, e.Store.CreateThread(ctx, t)
+	if err := e.Store.CreateThread(ctx, t); fault.KindOf(err) != fault.Conflict {
+		return t, err
+	}
+	return e.Store.Thread(ctx, repo.ID, issue.Number) // another process was quicker: its lease says which
 }
 
 // begin returns the thread's unfinished run, else a new one.
