@@ -438,6 +438,14 @@ func TestNoRunners(t *testing.T) {
 	wantSolved(t, s, c.Wait())
 }
 
+// TestSlowFirstPull is waited for, and told.
+func TestSlowFirstPull(t *testing.T) {
+	// Daytona holds the answer for 30 s, and what takes 15 s more is told.
+	s := light(t, e2e.Options{Daytona: devstack.Options{Delays: devstack.Delays{Pull: 50 * time.Second}}})
+	r := wantSolved(t, s, s.Run("run-issue", s.Shop(github.Issue{})))
+	holds(t, "the progress", r.Stderr, "is pulling_snapshot; the first time that takes minutes")
+}
+
 // TestInactiveSnapshot is woken.
 func TestInactiveSnapshot(t *testing.T) {
 	s := light(t, e2e.Options{Daytona: devstack.Options{Delays: devstack.Delays{Pull: 500 * time.Millisecond}}})
