@@ -67,13 +67,14 @@ const (
 	walWriteByte = 120
 )
 
-// locked write-locks a byte of a file for another process: this one.
+// locked write-locks a byte of a file for another process: this one. It waits
+// until nobody else has it.
 func locked(t *testing.T, path string, at int64) (unlock func()) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	must(t, err)
 	t.Cleanup(func() { f.Close() })
-	must(t, syscall.FcntlFlock(f.Fd(), syscall.F_SETLK, &syscall.Flock_t{Type: syscall.F_WRLCK, Start: at, Len: 1}))
+	must(t, syscall.FcntlFlock(f.Fd(), syscall.F_SETLKW, &syscall.Flock_t{Type: syscall.F_WRLCK, Start: at, Len: 1}))
 	return func() { f.Close() }
 }
 
