@@ -143,7 +143,7 @@ func demoServices() (_ *github.Server, _ *anthropic.Server, _ *config.Settings, 
 	return hub, model, &config.Settings{
 		GitHubURL: hub.APIURL(), GitHubToken: token, AnthropicURL: model.URL(), AnthropicKey: key,
 		Snapshot: "dayclaude-slim", Model: anthropic.DefaultModels[0], MaxTurns: 50, MaxCost: 5,
-		ArchiveAfter: time.Hour, DeleteAfter: time.Hour,
+		HarvestEvery: time.Minute, ArchiveAfter: time.Hour, DeleteAfter: time.Hour,
 	}, nil
 }
 
