@@ -79,8 +79,8 @@ func (a *app) demo(ctx context.Context, o *demoOptions) error {
 	// The demo's own state, so that it always begins anew and leaves nothing.
 	private := &app{streams: a.streams, env: func(name string) string {
 		switch name {
-		case "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME":
-			return dir
+		case "XDG_STATE_HOME", "XDG_CONFIG_HOME", "XDG_CACHE_HOME": // apart: the store's directory is private
+			return filepath.Join(dir, name)
 		}
 		return a.env(name)
 	}}
