@@ -65,7 +65,7 @@ func (a *app) demo(ctx context.Context, o *demoOptions) error {
 	if err := os.Chmod(dir, 0o711); err != nil { // the process engine's users pass through
 		return err
 	}
-	hub, model, settings, err := demoServices()
+	hub, model, settings, err := demoServices(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +111,11 @@ func (a *app) demo(ctx context.Context, o *demoOptions) error {
 
 // demoServices starts GitHub and the Messages API, with the demo repository
 // and its issue, and returns settings that point to them.
-func demoServices() (_ *github.Server, _ *anthropic.Server, _ *config.Settings, err error) {
+func demoServices(ctx context.Context) (_ *github.Server, _ *anthropic.Server, _ *config.Settings, err error) {
+	settings, err := config.Load(ctx, config.Sources{Env: func(string) string { return "" }}) // the defaults
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	token, key := secret.New("ghp_"+rand.Text()), secret.New("sk-ant-demo-"+rand.Text())
 	hub, err := github.New(github.Options{})
 	if err != nil {
@@ -140,11 +144,10 @@ func demoServices() (_ *github.Server, _ *anthropic.Server, _ *config.Settings, 
 			return nil, nil, nil, errors.Join(err, hub.Close(), model.Close())
 		}
 	}
-	return hub, model, &config.Settings{
-		GitHubURL: hub.APIURL(), GitHubToken: token, AnthropicURL: model.URL(), AnthropicKey: key,
-		Snapshot: "dayclaude-slim", Model: anthropic.DefaultModels[0], MaxTurns: 50, MaxCost: 5,
-		HarvestEvery: time.Minute, ArchiveAfter: time.Hour, DeleteAfter: time.Hour,
-	}, nil
+	settings.GitHubURL, settings.GitHubToken = hub.APIURL(), token
+	settings.AnthropicURL, settings.AnthropicKey, settings.Model = model.URL(), key, anthropic.DefaultModels[0]
+	settings.MaxTurns, settings.ArchiveAfter, settings.DeleteAfter = 50, time.Hour, time.Hour
+	return hub, model, settings, nil
 }
 
 // demoEngine chooses Docker if it can run the demo, else processes.
