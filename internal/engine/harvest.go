@@ -94,21 +94,32 @@ func (d *drive) collectWhile(ctx context.Context, from *client.Client) (stop fun
 
 // collect reads changeset and transcript from the sandbox and keeps both.
 func (d *drive) collect(ctx context.Context, from *client.Client) (*changeset.Set, error) {
-	set, err := from.Changeset(ctx, d.run.Task, maxChangesetBytes)
+	set, err := d.changes(ctx, from, d.run.Frozen.BaseCommit)
 	if err != nil {
 		return nil, err
 	}
-	if want := d.run.Frozen.BaseCommit; set.Base != want {
-		return nil, fault.New(fault.Sandbox, "the sandbox's changes are against %.40q, not against %s", set.Base, want)
-	}
-	content, err := json.Marshal(set)
-	if err != nil {
-		return nil, err
-	}
-	if err := d.keep(changesetFile, content); err != nil {
+	if err := d.keepSet(changesetFile, set); err != nil {
 		return nil, err
 	}
 	return set, d.keepTranscript(ctx, from)
+}
+
+// changes reads the task's changes, which must be against the commit.
+func (d *drive) changes(ctx context.Context, from *client.Client, base string) (*changeset.Set, error) {
+	set, err := from.Changeset(ctx, d.run.Task, maxChangesetBytes)
+	if err == nil && set.Base != base {
+		return nil, fault.New(fault.Sandbox, "the sandbox's changes are against %.40q, not against %s", set.Base, base)
+	}
+	return set, err
+}
+
+// keepSet writes a changeset into the run's directory.
+func (d *drive) keepSet(name string, set *changeset.Set) error {
+	content, err := json.Marshal(set)
+	if err != nil {
+		return err
+	}
+	return d.keep(name, content)
 }
 
 // keepTranscript copies Claude's session to the host, redacted. One that can't

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -168,7 +167,7 @@ func (d *drive) plan(m *run.Merge, set *changeset.Set) error {
 	if m.Merged {
 		moved := *set
 		moved.Base = m.Onto
-		if err := d.keepMerged(&moved); err != nil {
+		if err := d.keepSet(mergedFile, &moved); err != nil {
 			return err
 		}
 		return d.save(func() { m.Ended, d.outcome().Merge = true, m })
@@ -181,14 +180,6 @@ func (d *drive) plan(m *run.Merge, set *changeset.Set) error {
 		d.outcome().Merge = m
 		m.From, d.run.Task, d.run.LastEvent = d.run.Task, next, 0
 	})
-}
-
-func (d *drive) keepMerged(set *changeset.Set) error {
-	content, err := json.Marshal(set)
-	if err != nil {
-		return err
-	}
-	return d.keep(mergedFile, content)
 }
 
 // asMerge makes the run's task one of merging.
@@ -242,12 +233,10 @@ func (d *drive) mergeTurn(ctx context.Context, m *run.Merge) (*run.Result, error
 // takeMerged brings the merged changes to the host, unless conflicts are left
 // in them.
 func (d *drive) takeMerged(ctx context.Context, m *run.Merge) error {
-	set, err := d.sandboxd.Changeset(ctx, d.run.Task, maxChangesetBytes)
+	set, err := d.changes(ctx, d.sandboxd, m.Onto)
 	switch {
 	case err != nil:
 		return err
-	case set.Base != m.Onto:
-		return fault.New(fault.Sandbox, "the sandbox's changes are against %.40q, not against %s", set.Base, m.Onto)
 	case set.Truncated:
 		return fault.New(fault.Sandbox, "the merged changes are too large, or not complete")
 	case set.Empty():
@@ -256,7 +245,7 @@ func (d *drive) takeMerged(ctx context.Context, m *run.Merge) error {
 	if left := unsolved(set, m); left != nil {
 		return fault.New(fault.Claude, "Claude left conflicts%s", in(left))
 	}
-	if err := d.keepMerged(set); err != nil {
+	if err := d.keepSet(mergedFile, set); err != nil {
 		return err
 	}
 	m.Merged = true
