@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/notice"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
@@ -99,7 +100,7 @@ func (b *Broker) patiently(req *http.Request) (*http.Response, context.CancelCau
 		limit = min(limit, gitSilence)
 	}
 	var since time.Time
-	for pause := b.pause; ; pause = min(2*pause, longestGitPause) {
+	for wait := b.pause; ; wait = min(2*wait, longestGitPause) {
 		once, cancel := context.WithCancelCause(ctx)
 		resp, err := b.exchange(cancel, req.WithContext(once), limit)
 		down := err != nil || resp.StatusCode >= http.StatusInternalServerError
@@ -119,10 +120,8 @@ func (b *Broker) patiently(req *http.Request) (*http.Response, context.CancelCau
 		}
 		cancel(nil)
 		notice.Away(ctx, service, since, fmt.Errorf("%s does not answer git (%s)", service, untrusted.Line(why, 200)), b.outage)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, cancel, ctx.Err()
+		if err := pause.For(ctx, wait); err != nil {
+			return nil, cancel, err
 		}
 	}
 }

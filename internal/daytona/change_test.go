@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/pause"
 )
 
 // script answers looks from one list and orders from another; the last of each
@@ -191,7 +192,7 @@ func TestWaitSaysWhereItStood(t *testing.T) {
 	t.Parallel()
 	c, _, _ := serve(t, &script{looks: []map[string]any{record(PullingSnapshot, Started, "")}})
 	ctx, cancel := context.WithCancel(t.Context())
-	c.sleep = func(ctx context.Context, d time.Duration) error { cancel(); return sleep(ctx, d) }
+	c.sleep = func(ctx context.Context, d time.Duration) error { cancel(); return pause.For(ctx, d) }
 	_, err := c.Wait(ctx, id, Started)
 	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "still pulling_snapshot") {
 		t.Errorf("got %v", err)

@@ -34,6 +34,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/notice"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -101,7 +102,7 @@ func New(cfg Config) (*Client, error) {
 		http:   &hc,
 		log:    cmp.Or(cfg.Log, slog.New(slog.DiscardHandler)),
 		now:    time.Now,
-		sleep:  sleep,
+		sleep:  pause.For,
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/pause"
 )
 
 // cut answers 200, promises more than it sends, and closes the connection.
@@ -243,7 +244,7 @@ func TestPauseEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	c, _, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { limited(w) }))
 	ctx, cancel := context.WithCancel(t.Context())
-	c.sleep = func(ctx context.Context, d time.Duration) error { cancel(); return sleep(ctx, d) }
+	c.sleep = func(ctx context.Context, d time.Duration) error { cancel(); return pause.For(ctx, d) }
 	err := c.Start(ctx, id)
 	if !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled || !strings.Contains(err.Error(), "Too Many") {
 		t.Errorf("got %v of kind %s", err, fault.KindOf(err))

@@ -114,18 +114,6 @@ func backoff(n int) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// sleep waits for d or the context's end, whose cause it returns.
-func sleep(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
-}
-
 // retryAfter is the longest wait that any Retry-After header asks for, in
 // seconds. Daytona adds the limit's name: Retry-After-sandbox-create.
 func retryAfter(h http.Header) time.Duration {

@@ -19,6 +19,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/notice"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/client"
@@ -41,7 +42,7 @@ const reachPatience = 3 * time.Minute
 // reach makes sure that sandboxd takes our orders and the tunnel is open.
 func (d *drive) reach(ctx context.Context) error {
 	const way = "the way to the sandbox"
-	began, pause, stops, said := d.Now(), 250*time.Millisecond, 0, false
+	began, wait, stops, said := d.Now(), 250*time.Millisecond, 0, false
 	for tries := 1; ; tries++ {
 		err := d.seek(ctx, &said)
 		if err == nil {
@@ -62,12 +63,10 @@ func (d *drive) reach(ctx context.Context) error {
 		}
 		d.disconnect()
 		d.sandbox = nil // it may have stopped
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(pause):
+		if err := pause.For(ctx, wait); err != nil {
+			return err
 		}
-		pause = min(2*pause, 10*time.Second)
+		wait = min(2*wait, 10*time.Second)
 	}
 }
 
@@ -127,10 +126,8 @@ func (d *drive) claim(ctx context.Context, box *daytona.Toolbox, home string) (s
 // nextPreview is the way to sandboxd once Daytona's cached answer is over.
 func (d *drive) nextPreview(ctx context.Context) (daytona.Preview, error) {
 	const cached = time.Second // Daytona's own
-	select {
-	case <-ctx.Done():
-		return daytona.Preview{}, ctx.Err()
-	case <-time.After(cached + 100*time.Millisecond):
+	if err := pause.For(ctx, cached+100*time.Millisecond); err != nil {
+		return daytona.Preview{}, err
 	}
 	return d.Daytona.Preview(ctx, d.sandbox.ID, api.Port)
 }
@@ -278,10 +275,8 @@ func (d *drive) giveTask(ctx context.Context) (api.Status, error) {
 func (d *drive) endTask(ctx context.Context, id string) error {
 	status, err := d.sandboxd.Cancel(ctx, id)
 	for err == nil && status.Phase != api.PhaseEnded {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-time.After(time.Second / 10):
+		if err := pause.For(ctx, time.Second/10); err != nil {
+			return err
 		}
 		status, err = d.sandboxd.Task(ctx, id)
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/broker"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/untrusted"
@@ -127,22 +128,20 @@ func (d *drive) count(c run.Cost) {
 func (d *drive) keepTunnel(ctx context.Context, l net.Listener) {
 	const longest, mostSaid = 10 * time.Second, 10
 	said := 0
-	for pause := time.Duration(0); ; {
+	for wait := time.Duration(0); ; {
 		if l != nil {
 			err := d.serveBroker(ctx, l)
-			pause = 100 * time.Millisecond
+			wait = 100 * time.Millisecond
 			if said++; ctx.Err() == nil && said <= mostSaid {
 				d.say(run.Notice, "opening the tunnel again: %s", untrusted.Line(err.Error(), 300))
 			}
 		}
-		select {
-		case <-ctx.Done():
+		if pause.For(ctx, wait) != nil {
 			return
-		case <-time.After(pause):
 		}
 		var err error
 		if l, err = d.sandboxd.Tunnel(ctx); err != nil {
-			l, pause = nil, min(2*max(pause, 100*time.Millisecond), longest)
+			l, wait = nil, min(2*max(wait, 100*time.Millisecond), longest)
 			d.Log.Debug("tunnel not opened", "error", err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/dayclaude/dayclaude/internal/broker"
 	"github.com/dayclaude/dayclaude/internal/claude"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/prompt"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxd/api"
@@ -115,7 +116,7 @@ func historyOf(sizeKB int64) (filter string, depth int) {
 func (d *drive) follow(ctx context.Context) (api.Status, error) {
 	const longest = 10 * time.Second
 	status, err := d.giveTask(ctx)
-	for pause := 100 * time.Millisecond; ; {
+	for wait := 100 * time.Millisecond; ; {
 		// An earlier process may have heard it all, or the end is kept from us.
 		if err != nil || status.Phase == api.PhaseEnded && status.Events == d.run.LastEvent {
 			return status, err
@@ -123,7 +124,7 @@ func (d *drive) follow(ctx context.Context) (api.Status, error) {
 		var ended *api.Status
 		stop := d.collectWhile(ctx, d.sandboxd)
 		err = d.sandboxd.Events(ctx, d.run.Task, d.run.LastEvent, func(e api.Event) error {
-			pause = 100 * time.Millisecond
+			wait = 100 * time.Millisecond
 			ended = e.Ended
 			return d.record(e)
 		})
@@ -135,12 +136,10 @@ func (d *drive) follow(ctx context.Context) (api.Status, error) {
 			return api.Status{}, err
 		}
 		d.Log.Debug("events cut", "error", err)
-		select {
-		case <-ctx.Done():
-			return api.Status{}, ctx.Err()
-		case <-time.After(pause):
+		if err := pause.For(ctx, wait); err != nil {
+			return api.Status{}, err
 		}
-		pause = min(2*pause, longest)
+		wait = min(2*wait, longest)
 		status, err = d.reachAgain(ctx)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-github/v62/github"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -83,7 +84,7 @@ func New(cfg Config) (*Client, error) {
 		anon:     cfg.Token.IsZero(),
 		log:      cfg.Log,
 		now:      cfg.Now,
-		sleep:    sleep,
+		sleep:    pause.For,
 		patience: defaultPatience,
 	}, nil
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/http"
 	"strconv"
+
+	"github.com/dayclaude/dayclaude/internal/pause"
 )
 
 // with finds the sandbox of a request and runs act on it under the lock.
@@ -86,7 +88,7 @@ func (s *Server) startSandbox(w http.ResponseWriter, r *http.Request) error {
 			s.start(b, stateStarting, nil)
 			return nil
 		}
-		s.start(b, stateRestoring, func(ctx context.Context) error { return delay(ctx, s.opts.Delays.Restore) })
+		s.start(b, stateRestoring, func(ctx context.Context) error { return pause.For(ctx, s.opts.Delays.Restore) })
 		return nil
 	})
 }

@@ -8,9 +8,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/dayclaude/dayclaude/internal/pause"
 )
 
 // The states of a snapshot that something here depends on.
@@ -48,24 +49,13 @@ func (s *Server) pull(ctx context.Context, b *sandbox, p *snapshot) error {
 	if pulled {
 		return nil
 	}
-	if err := delay(ctx, s.opts.Delays.Pull); err != nil {
+	if err := pause.For(ctx, s.opts.Delays.Pull); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	p.pulled = true
 	s.mu.Unlock()
 	return nil
-}
-
-func delay(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // activateSnapshot takes the id alone, and answers before the image is pulled.
@@ -83,7 +73,7 @@ func (s *Server) activateSnapshot(w http.ResponseWriter, r *http.Request) error 
 	p.state, p.pulled = snapshotPulling, true
 	view := s.snapshotView(p)
 	s.work.Go(func() {
-		if delay(s.ctx, s.opts.Delays.Pull) != nil {
+		if pause.For(s.ctx, s.opts.Delays.Pull) != nil {
 			return // the server closes
 		}
 		s.mu.Lock()
