@@ -229,9 +229,6 @@ func (s *Settings) loadSecrets(ctx context.Context, src Sources) error {
 // Require returns a fault of kind Auth that names the first secret that a run
 // needs and does not have. local says that Daytona is embedded.
 func (s *Settings) Require(local bool) error {
-	missing := func(what, env string) error {
-		return fault.New(fault.Auth, "no %s", what).WithHint("set %s", env)
-	}
 	switch {
 	case s.GitHubToken.IsZero():
 		return missing("GitHub token", "GITHUB_TOKEN to a token with contents, issues and pull requests: write")
@@ -241,6 +238,18 @@ func (s *Settings) Require(local bool) error {
 		return missing("Daytona key", "DAYTONA_API_KEY, or use --local to run the sandbox in Docker on this machine")
 	}
 	return nil
+}
+
+// RequireDaytona returns a fault of kind Auth if there is no key for Daytona.
+func (s *Settings) RequireDaytona() error {
+	if s.DaytonaKey.IsZero() {
+		return missing("Daytona key", "DAYTONA_API_KEY")
+	}
+	return nil
+}
+
+func missing(what, env string) error {
+	return fault.New(fault.Auth, "no %s", what).WithHint("set %s", env)
 }
 
 // keyringService is the name under which the OS keyring keeps our secrets.

@@ -55,7 +55,7 @@ func (d *drive) rest(ctx context.Context) {
 		return
 	}
 	if err := d.Daytona.Stop(ctx, d.thread.SandboxID); err != nil && fault.KindOf(err) != fault.NotFound {
-		d.say(run.Notice, "the sandbox was not stopped, it stops by itself after %d idle minutes: %v", idleMinutes, err)
+		d.say(run.Notice, "the sandbox was not stopped, it stops by itself after %d idle minutes: %v", run.IdleMinutes, err)
 	}
 }
 
@@ -71,7 +71,7 @@ func sandboxTime(steps []store.Step, now time.Time) (took time.Duration) {
 		case until.IsZero():
 			until = now
 		case i+1 < len(steps):
-			until = until.Add(min(steps[i+1].EnteredAt.Sub(until), idleMinutes*time.Minute))
+			until = until.Add(min(steps[i+1].EnteredAt.Sub(until), run.IdleMinutes*time.Minute))
 		}
 		took += until.Sub(step.EnteredAt)
 	}

@@ -14,17 +14,6 @@ import (
 	"github.com/dayclaude/dayclaude/internal/run"
 )
 
-// Labels of a sandbox. Clean-up touches only its own store's.
-const (
-	LabelStore  = "dayclaude/store"
-	LabelThread = "dayclaude/thread"
-	LabelIssue  = "dayclaude/issue"
-	LabelMadeBy = "dayclaude/made-by" // for people: the process and its machine
-)
-
-// idleMinutes is the dead man's switch: a sandbox whose host is gone stops.
-const idleMinutes = 15
-
 // provision finds the thread's sandbox and starts it, or makes it.
 func (d *drive) provision(ctx context.Context) (run.State, error) {
 	err := d.ready(ctx)
@@ -68,7 +57,7 @@ func (d *drive) find(ctx context.Context) (*daytona.Sandbox, error) {
 	case fault.KindOf(err) == fault.NotFound:
 		sb, err = d.another(ctx, nil, "the sandbox is gone: somebody deleted it")
 	case err != nil:
-	case sb.Labels[LabelStore] != d.Store.ID():
+	case sb.Labels[run.LabelStore] != d.Store.ID():
 		err = d.held(sb)
 	case sb.State.Failed():
 		sb, err = d.mend(ctx, sb)
@@ -144,7 +133,7 @@ func (d *drive) mend(ctx context.Context, sb *daytona.Sandbox) (*daytona.Sandbox
 
 // held is the fault of a sandbox that isn't ours: Daytona's lock on the name.
 func (d *drive) held(sb *daytona.Sandbox) error {
-	by := cmp.Or(d.clean(sb.Labels[LabelMadeBy], 100), "somebody else")
+	by := cmp.Or(d.clean(sb.Labels[run.LabelMadeBy], 100), "somebody else")
 	return fault.New(fault.Conflict, "sandbox %s was made by %s at %s: another machine works on %s, or this one did with a store that is gone",
 		sb.Name, by, sb.CreatedAt.UTC().Format("15:04 MST on 2 Jan 2006"), d.thread.Ref).
 		WithHint("wait for that machine, or begin anew beside it with --new")
@@ -183,14 +172,14 @@ func (d *drive) asked(name string) daytona.CreateSandbox {
 		Name:     name,
 		Snapshot: d.run.Options.Snapshot,
 		Labels: map[string]string{
-			LabelStore:  d.Store.ID(),
-			LabelThread: d.thread.ID,
-			LabelMadeBy: d.Owner,
-			LabelIssue:  strconv.FormatInt(d.thread.RepositoryID, 10) + "-" + strconv.Itoa(d.thread.Ref.Number),
+			run.LabelStore:  d.Store.ID(),
+			run.LabelThread: d.thread.ID,
+			run.LabelMadeBy: d.Owner,
+			run.LabelIssue:  strconv.FormatInt(d.thread.RepositoryID, 10) + "-" + strconv.Itoa(d.thread.Ref.Number),
 		},
 		NetworkBlockAll: block,
 		Domains:         domains,
-		AutoStop:        minutes(idleMinutes * time.Minute),
+		AutoStop:        minutes(run.IdleMinutes * time.Minute),
 		AutoArchive:     minutes(d.ArchiveAfter),
 		AutoDelete:      minutes(d.DeleteAfter),
 	}

@@ -8,6 +8,18 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
+// Labels of a sandbox. A store's clean-up touches only its own.
+const (
+	LabelStore  = "dayclaude/store"   // the store's id
+	LabelThread = "dayclaude/thread"  // the thread's id
+	LabelIssue  = "dayclaude/issue"   // <repository id>-<issue>
+	LabelMadeBy = "dayclaude/made-by" // for people: the process and its machine
+)
+
+// IdleMinutes is the dead man's switch: after so long a sandbox whose host is
+// gone stops.
+const IdleMinutes = 15
+
 // SandboxName is the sandbox of a thread's generation. Daytona refuses a name
 // that is taken, which makes it the lock between hosts that know nothing of
 // each other.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
@@ -64,4 +65,41 @@ func (s *Store) SaveThread(ctx context.Context, l Lease, t *run.Thread) error {
 			t.Ref.Owner, t.Ref.Repo, t.SandboxID, t.Branch, t.PullRequest, t.CommentID, t.SessionID, t.ID)
 		return err
 	})
+}
+
+// Owned is what the store knows of the thread that a sandbox belongs to.
+type Owned struct {
+	Thread *run.Thread
+	Run    *run.Run // its newest; nil if it has none
+	USD    float64  // what its runs cost so far
+	Newest bool     // the issue has no later generation
+	Held   *Held    // who drives it, or has let the lease run out; may be nil
+}
+
+// Owned returns the thread with an id, and what hangs on it, or ErrNotFound.
+func (s *Store) Owned(ctx context.Context, thread string) (*Owned, error) {
+	t, err := s.ThreadByID(ctx, thread)
+	if err != nil {
+		return nil, err
+	}
+	o := &Owned{Thread: t}
+	newest, err := s.Thread(ctx, t.RepositoryID, t.Ref.Number)
+	if err != nil {
+		return nil, err
+	}
+	o.Newest = newest.ID == t.ID
+	if o.Run, err = s.Latest(ctx, thread); err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	costs, err := all(ctx, s, func(row scanner) (c run.Cost, err error) {
+		return c, row.Scan(asJSON{&c})
+	}, `SELECT cost FROM runs WHERE thread_id = $1`, thread)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range costs {
+		o.USD += c.USD
+	}
+	o.Held, err = s.Holder(ctx, thread)
+	return o, err
 }

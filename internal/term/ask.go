@@ -16,25 +16,32 @@ func (s Streams) Asks() bool { return s.Terminal() && s.In != nil && IsTerminal(
 // terminal, and reports a yes, which is also what an empty answer means. Once
 // ctx is done, the answer is no.
 func (s Streams) Ask(ctx context.Context, question string) bool {
-	fmt.Fprint(s.Err, question+" [Y/n] ")
+	answer, ok := s.AskText(ctx, question+" [Y/n]")
+	answer = strings.ToLower(answer)
+	return ok && (answer == "" || answer == "y" || answer == "yes")
+}
+
+// AskText puts a question to whoever sits at the terminal and returns the line
+// that is typed, without blanks around it; false when ctx is done or the input
+// ends first.
+func (s Streams) AskText(ctx context.Context, question string) (string, bool) {
+	fmt.Fprint(s.Err, question+" ")
 	var line strings.Builder
 	for b := make([]byte, 1); ; {
 		if !s.readable(ctx) {
 			fmt.Fprintln(s.Err)
-			return false
+			return "", false
 		}
 		// A byte at a time: what follows the line is not ours.
 		if n, err := s.In.Read(b); n == 0 || err != nil {
 			fmt.Fprintln(s.Err)
-			return false
+			return "", false
 		}
 		if b[0] == '\n' {
-			break
+			return strings.TrimSpace(line.String()), true
 		}
 		line.WriteByte(b[0])
 	}
-	answer := strings.ToLower(strings.TrimSpace(line.String()))
-	return answer == "" || answer == "y" || answer == "yes"
 }
 
 // readable waits until In has something to read. A read cannot be broken off,
