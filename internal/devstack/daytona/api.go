@@ -76,9 +76,12 @@ func (s *Server) permitted(h handler, permissions []string) handler {
 func (s *Server) authorised(kind rateKind, h handler, fail func(http.ResponseWriter, *http.Request, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Daytona-Api-Version", version)
-		token, ok := bearer(r)
-		if !ok || !s.isKey(token) {
-			fail(w, r, problemf(http.StatusUnauthorized, "Invalid credentials"))
+		if err := s.limits.barred(w.Header(), time.Now()); err != nil {
+			fail(w, r, err)
+			return
+		}
+		if token, ok := bearer(r); !ok || !s.isKey(token) {
+			fail(w, r, s.limits.wrongKey(w.Header(), time.Now()))
 			return
 		}
 		if err := s.limits.take(w.Header(), time.Now(), rateGeneral, kind); err != nil {
@@ -149,4 +152,5 @@ const (
 	rateGeneral   rateKind = "authenticated"
 	rateCreate    rateKind = "sandbox-create"
 	rateLifecycle rateKind = "sandbox-lifecycle"
+	rateFailed    rateKind = "failed-auth"
 )

@@ -37,7 +37,7 @@ type createRequest struct {
 }
 
 // createSandbox holds the request until the sandbox runs, for at most
-// startWait, and yet answers with the record as it was at creation. A failed
+// Delays.Hold, and yet answers with the record as it was at creation. A failed
 // start is a 400 that leaves the sandbox behind in state error.
 func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
 	var request createRequest
@@ -49,7 +49,7 @@ func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
-	wait := time.NewTimer(startWait)
+	wait := time.NewTimer(s.opts.Delays.Hold)
 	defer wait.Stop()
 	select {
 	case err := <-done:

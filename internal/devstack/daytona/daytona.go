@@ -17,6 +17,7 @@
 package daytona
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,9 +33,6 @@ import (
 
 // version is the platform release that the server behaves like.
 const version = "v0.190.0"
-
-// startWait is how long creating holds its request until the sandbox runs.
-const startWait = 30 * time.Second
 
 // Options say how a Server behaves. Engine and one Snapshot are required.
 type Options struct {
@@ -72,6 +70,8 @@ type Snapshot struct {
 type Delays struct {
 	Pull    time.Duration // of a snapshot's image, at its first use and when it is activated
 	Restore time.Duration // of an archived sandbox
+	Archive time.Duration // of a stopped one: its backup runs on a timer
+	Hold    time.Duration // at most, of the request to create a sandbox, until that runs; default 30 s
 }
 
 // Quota is what all sandboxes may use together; zero means no limit. CPU and
@@ -123,6 +123,7 @@ func New(opts Options) (*Server, error) {
 	if opts.Permissions == nil {
 		opts.Permissions = []string{writeSandboxes, deleteSandboxes, writeSnapshots, "delete:snapshots"}
 	}
+	opts.Delays.Hold = cmp.Or(opts.Delays.Hold, 30*time.Second)
 	if opts.Wrap == nil {
 		opts.Wrap = func(h http.Handler) http.Handler { return h }
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/dayclaude/dayclaude/internal/pause"
 )
 
 // engineWait bounds what an engine may take for a state change or a save.
@@ -250,7 +252,7 @@ func (s *Server) stop(b *sandbox) <-chan error {
 
 // archive marks a stopped sandbox. The caller holds s.mu.
 func (s *Server) archive(b *sandbox) <-chan error {
-	return s.change(b, stateArchiving, stateArchived, func(context.Context) error { return nil })
+	return s.change(b, stateArchiving, stateArchived, func(ctx context.Context) error { return pause.For(ctx, s.opts.Delays.Archive) })
 }
 
 // destroy removes the sandbox; its name is free at once, its id stays
