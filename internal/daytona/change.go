@@ -9,25 +9,41 @@ import (
 	"github.com/dayclaude/dayclaude/internal/fault"
 )
 
-// changeTimeout bounds Start, Stop and Delete, with the waiting for a change
-// that was under way before.
+// changeTimeout bounds Start, Stop, Archive and Delete, with the waiting for a
+// change that was under way before.
 const changeTimeout = 5 * time.Minute
 
 // Start asks for a sandbox to be started, from stopped, archived or paused; it
 // does not wait until it is (see Wait). Starting a started one does nothing. A
-// broken sandbox is a fault of kind Sandbox with the sandbox's own reason.
+// broken sandbox is an *Error with ReasonSandbox and the sandbox's own reason.
+//
+// It calls POST /sandbox/{sandboxIdOrName}/start.
 func (c *Client) Start(ctx context.Context, id string) error {
 	return c.change(ctx, id, Started, request{op: "start", method: http.MethodPost, path: []string{"sandbox", id, "start"}})
 }
 
 // Stop asks for a sandbox to be stopped; it does not wait until it is. Its
 // files stay, its processes do not. Stopping a stopped one does nothing.
+//
+// It calls POST /sandbox/{sandboxIdOrName}/stop.
 func (c *Client) Stop(ctx context.Context, id string) error {
 	return c.change(ctx, id, Stopped, request{op: "stop", method: http.MethodPost, path: []string{"sandbox", id, "stop"}})
 }
 
+// Archive asks for a stopped sandbox to be moved to cheaper storage, from where
+// Start brings it back; it does not wait until it is there. Archiving an
+// archived one does nothing; Daytona refuses one in another state, and one
+// that goes with its stop (AutoDelete 0).
+//
+// It calls POST /sandbox/{sandboxIdOrName}/archive.
+func (c *Client) Archive(ctx context.Context, id string) error {
+	return c.change(ctx, id, Archived, request{op: "archive", method: http.MethodPost, path: []string{"sandbox", id, "archive"}})
+}
+
 // Recover has a broken sandbox that is recoverable mended and started, and
 // waits until it is.
+//
+// It calls POST /sandbox/{sandboxIdOrName}/recover, then as Wait.
 func (c *Client) Recover(ctx context.Context, id string) (*Sandbox, error) {
 	err := c.call(ctx, request{
 		op: "recover sandbox " + clean(id), method: http.MethodPost, path: []string{"sandbox", id, "recover"},
@@ -41,6 +57,8 @@ func (c *Client) Recover(ctx context.Context, id string) (*Sandbox, error) {
 // Delete asks for a sandbox to be destroyed; its name is free again when it
 // returns. Deleting one that is gone does nothing. Pass the id: a name may
 // have passed to another sandbox.
+//
+// It calls DELETE /sandbox/{sandboxIdOrName}.
 func (c *Client) Delete(ctx context.Context, id string) error {
 	err := c.change(ctx, id, Destroyed, request{op: "delete", method: http.MethodDelete, path: []string{"sandbox", id}})
 	if notFound(err) {

@@ -43,8 +43,7 @@ func (s *Sandbox) Ungranted(asked CreateSandbox) []string {
 	}
 	other := func(asked, got *int) bool { return asked != nil && (got == nil || *got != *asked) }
 	miss("labels", !carries(s.Labels, asked.Labels))
-	miss("networkBlockAll", asked.NetworkBlockAll && !s.NetworkBlockAll)
-	miss("domainAllowList", len(asked.Domains) > 0 && !asked.Domains.same(s.Domains))
+	names = append(names, Network{asked.NetworkBlockAll, asked.Domains}.missing(s)...)
 	miss("autoStopInterval", other(asked.AutoStop, s.AutoStop))
 	if asked.AutoArchive != nil && *asked.AutoArchive != 0 {
 		miss("autoArchiveInterval", other(asked.AutoArchive, s.AutoArchive))

@@ -91,8 +91,10 @@ func (t *Time) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Get returns the sandbox with an id or name; an *Error of kind NotFound if
+// Get returns the sandbox with an id or name; an *Error with ReasonNotFound if
 // there is none. A sandbox that was deleted has lost its name.
+//
+// It calls GET /sandbox/{sandboxIdOrName}.
 func (c *Client) Get(ctx context.Context, idOrName string) (*Sandbox, error) {
 	r := request{
 		op: "look up sandbox " + clean(idOrName), method: http.MethodGet,
@@ -108,25 +110,50 @@ func (c *Client) Get(ctx context.Context, idOrName string) (*Sandbox, error) {
 	return &s, nil
 }
 
-// Filter says which sandboxes List returns.
+// Filter says which sandboxes List returns. What is empty lets any through.
 type Filter struct {
-	Labels map[string]string // all of them must be there; empty: any
+	Labels map[string]string // all of them must be there
+	States []State           // one of them
+	Name   string            // the name begins so
+}
+
+// query is f as the API has it.
+func (f Filter) query() (url.Values, error) {
+	query := url.Values{"limit": {"200"}} // the most that the API allows
+	if len(f.Labels) > 0 {
+		labels, err := json.Marshal(f.Labels)
+		if err != nil {
+			return nil, err
+		}
+		query.Set("labels", string(labels))
+	}
+	for _, state := range f.States {
+		query.Add("states", string(state))
+	}
+	if f.Name != "" {
+		query.Set("name", f.Name)
+	}
+	return query, nil
+}
+
+// lets reports whether s is one of those that f is for.
+func (f Filter) lets(s *Sandbox) bool {
+	return carries(s.Labels, f.Labels) && strings.HasPrefix(s.Name, f.Name) &&
+		(len(f.States) == 0 || slices.Contains(f.States, s.State))
 }
 
 // List returns the sandboxes that match, page by page; it ends after the first
 // error. Daytona's list items lack some fields: Get a sandbox before relying
-// on what it was granted. Servers ignore filters that they do not know, so the
-// labels are checked here too.
+// on what it was granted. Servers ignore filters that they do not know, so
+// each item is held against f here too.
+//
+// It calls GET /sandbox.
 func (c *Client) List(ctx context.Context, f Filter) iter.Seq2[*Sandbox, error] {
 	return func(yield func(*Sandbox, error) bool) {
-		query := url.Values{"limit": {"200"}} // the most that the API allows
-		if len(f.Labels) > 0 {
-			labels, err := json.Marshal(f.Labels)
-			if err != nil {
-				yield(nil, fmt.Errorf("list sandboxes: %w", err))
-				return
-			}
-			query.Set("labels", string(labels))
+		query, err := f.query()
+		if err != nil {
+			yield(nil, fmt.Errorf("list sandboxes: %w", err))
+			return
 		}
 		seen := map[string]bool{}
 		for {
@@ -140,7 +167,7 @@ func (c *Client) List(ctx context.Context, f Filter) iter.Seq2[*Sandbox, error] 
 				return
 			}
 			for _, s := range page.Items {
-				if s != nil && carries(s.Labels, f.Labels) && !yield(s, nil) {
+				if s != nil && f.lets(s) && !yield(s, nil) {
 					return
 				}
 			}
@@ -170,6 +197,8 @@ func carries(labels, want map[string]string) bool {
 // Touch posts activity, which starts the count to auto-stop anew. Neither
 // processes in the sandbox nor Get do that. It wants the id, not the name. It
 // is not repeated: who keeps a sandbox awake comes again in a minute.
+//
+// It calls POST /sandbox/{sandboxId}/last-activity.
 func (c *Client) Touch(ctx context.Context, id string) error {
 	return c.call(ctx, request{
 		op: "keep sandbox " + clean(id) + " awake", method: http.MethodPost,
