@@ -41,6 +41,8 @@ func (s *Server) routes() http.Handler {
 	api("POST /sandbox/{id}/last-activity", rateGeneral, s.touch)
 	api("GET /sandbox/{id}/toolbox-proxy-url", rateGeneral, s.getToolboxURL)
 	api("GET /sandbox/{id}/ports/{port}/preview-url", rateGeneral, s.getPreviewURL)
+	api("POST /sandbox/{id}/ssh-access", rateGeneral, s.createSSHAccess, writeSandboxes)
+	api("DELETE /sandbox/{id}/ssh-access", rateGeneral, s.deleteSSHAccess, writeSandboxes)
 
 	mux.Handle("/toolbox/{id}/", s.toolboxRoutes())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {

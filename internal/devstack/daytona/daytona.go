@@ -40,8 +40,10 @@ type Options struct {
 	Addr      string     // listen address, default 127.0.0.1:0
 	Key       string     // the API key; random if empty
 	Snapshots []Snapshot // the first is the default
-	Quota     Quota
-	RateLimit RateLimit
+	// AnySnapshot takes any name for a snapshot's, for an engine without images.
+	AnySnapshot bool
+	Quota       Quota
+	RateLimit   RateLimit
 	// Permissions of the API key; default: those of sandboxes and snapshots.
 	Permissions []string
 	Delays      Delays
@@ -91,6 +93,7 @@ type Server struct {
 
 	listener net.Listener
 	http     *http.Server
+	ssh      net.Listener    // of the SSH gateway
 	ctx      context.Context // ends when the server closes
 	cancel   context.CancelCauseFunc
 	work     sync.WaitGroup // state changes, sessions, previews, the sweep
@@ -100,7 +103,8 @@ type Server struct {
 	suspended string // why the organization is; "" while it is not
 	full      bool   // no runner takes a sandbox
 	snapshots []*snapshot
-	sandboxes map[string]*sandbox // by id, destroyed ones included
+	sandboxes map[string]*sandbox  // by id, destroyed ones included
+	sshAccess map[string]sshAccess // by token
 }
 
 // New prepares a server; Start makes it answer.
@@ -136,6 +140,7 @@ func New(opts Options) (*Server, error) {
 		limits:    newLimiter(opts.RateLimit),
 		snapshots: snapshots,
 		sandboxes: make(map[string]*sandbox),
+		sshAccess: make(map[string]sshAccess),
 	}, nil
 }
 

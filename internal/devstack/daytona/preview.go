@@ -39,7 +39,7 @@ func (s *Server) getPreviewURL(w http.ResponseWriter, r *http.Request) error {
 	}
 	return s.with(r, func(b *sandbox) error {
 		if b.DesiredState == stateDestroyed {
-			return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", b.ID)
+			return notFound(b.ID)
 		}
 		p := b.previews[port]
 		if p == nil {

@@ -111,7 +111,11 @@ func (s *Server) find(idOrName string) (*sandbox, error) {
 			return b, nil
 		}
 	}
-	return nil, problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", idOrName)
+	return nil, notFound(idOrName)
+}
+
+func notFound(idOrName string) error {
+	return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", idOrName)
 }
 
 // running returns the sandbox with an id and its tools, if it is started,
@@ -121,7 +125,7 @@ func (s *Server) running(id string, silent bool) (*sandbox, *tools, error) {
 	defer s.mu.Unlock()
 	b, ok := s.sandboxes[id]
 	if !ok || b.State == stateDestroyed {
-		return nil, nil, problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", id)
+		return nil, nil, notFound(id)
 	}
 	if b.State != stateStarted {
 		return nil, nil, problemf(http.StatusBadRequest, notStarted)
@@ -259,6 +263,7 @@ func (s *Server) archive(b *sandbox) <-chan error {
 // readable. The caller holds s.mu.
 func (s *Server) destroy(b *sandbox) <-chan error {
 	b.Name = destroyedName(b.Name, s.now())
+	s.revokeSSHAccess(b.ID, "")
 	return s.change(b, stateDestroying, stateDestroyed, func(ctx context.Context) error {
 		if err := s.down(ctx, b); err != nil {
 			s.log.Warn("sandbox did not stop; removed all the same", "sandbox", b.ID, "error", err)

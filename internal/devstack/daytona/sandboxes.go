@@ -45,7 +45,7 @@ func (s *Server) getSandbox(w http.ResponseWriter, r *http.Request) error {
 func free(b *sandbox) error {
 	switch {
 	case b.State == stateDestroyed:
-		return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", b.ID)
+		return notFound(b.ID)
 	case b.busy:
 		return problemf(http.StatusConflict, "Sandbox state change in progress")
 	}
@@ -149,7 +149,7 @@ func (s *Server) saved(w http.ResponseWriter, r *http.Request, act func(*sandbox
 	var b *sandbox
 	err := s.with(r, func(found *sandbox) error {
 		if found.State == stateDestroyed {
-			return problemf(http.StatusNotFound, "Sandbox with ID or name %s not found", found.ID)
+			return notFound(found.ID)
 		}
 		if err := act(found); err != nil {
 			return err
