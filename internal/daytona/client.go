@@ -58,7 +58,7 @@ const (
 type Config struct {
 	BaseURL string        // default DefaultURL
 	Key     secret.String // API key; it goes to BaseURL and the toolbox's proxy, nowhere else
-	Target  string        // region of new sandboxes; default: the organization's
+	Target  string        // region of new sandboxes and snapshots; default: the organization's
 	Version string        // of dayclaude, for the User-Agent
 	HTTP    *http.Client  // default http.DefaultClient; its CheckRedirect and Timeout are not used
 	Log     *slog.Logger  // default: none
@@ -133,6 +133,14 @@ func (c *Client) told(raw string) (*url.URL, error) {
 	return u, nil
 }
 
+// region is the query of calls that are about a region.
+func (c *Client) region() url.Values {
+	if c.target == "" {
+		return nil
+	}
+	return url.Values{"regionId": {c.target}}
+}
+
 // request is one call. Every attempt of it sends the same bytes.
 type request struct {
 	op      string   // what is attempted, on what: begins the error's text
@@ -145,6 +153,7 @@ type request struct {
 	timeout time.Duration                    // of one attempt; default callTimeout
 	safe    bool                             // repeating it does no harm
 	hurried bool                             // it is not worth repeating
+	keyless bool                             // it needs no key
 }
 
 // jsonBody is a body for request.
@@ -162,8 +171,7 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 	r.base = cmp.Or(r.base, c.base)
 	return c.repeat(ctx, r, func() error {
 		limit := cmp.Or(r.timeout, callTimeout)
-		ctx, cancel := context.WithTimeoutCause(ctx, limit,
-			fault.New(fault.Unavailable, "Daytona did not answer at %s within %s", r.host(), limit).WithHint(hintService))
+		ctx, cancel := context.WithTimeoutCause(ctx, limit, r.late(limit))
 		defer cancel()
 		resp, err := c.open(ctx, r)
 		if err != nil {
@@ -220,7 +228,9 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 		req.Header.Set("Content-Type", cmp.Or(r.mime, "application/json"))
 	}
 	req.Header.Set("Accept", "application/json, */*;q=0.1")
-	req.Header.Set("Authorization", "Bearer "+c.key())
+	if !r.keyless {
+		req.Header.Set("Authorization", "Bearer "+c.key())
+	}
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("X-Daytona-Source", "dayclaude")
 	req.Header.Set("X-Daytona-SDK-Version", protocolVersion)

@@ -123,6 +123,11 @@ func (r request) unanswered(ctx context.Context, err error) *Error {
 	return e
 }
 
+// late is why an attempt that takes too long is given up.
+func (r request) late(limit time.Duration) error {
+	return fault.New(fault.Unavailable, "Daytona did not answer at %s within %s", r.host(), limit).WithHint(hintService)
+}
+
 // host is where the request goes.
 func (r request) host() string { return clean(r.base.Host) }
 

@@ -13,8 +13,10 @@ type Key struct {
 	UserID      string   `json:"userId"`
 }
 
-// CurrentKey returns what the client's API key may do; an *Error of kind Auth
+// CurrentKey returns what the client's API key may do; an *Error with ReasonKey
 // if Daytona does not know it.
+//
+// It calls GET /api-keys/current.
 func (c *Client) CurrentKey(ctx context.Context) (*Key, error) {
 	var k Key
 	err := c.call(ctx, request{

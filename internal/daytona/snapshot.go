@@ -4,7 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -36,11 +40,113 @@ type Snapshot struct {
 	CPU         float64       `json:"cpu"`         // cores of a sandbox made from it
 	Memory      float64       `json:"mem"`         // GiB
 	Disk        float64       `json:"disk"`        // GiB
+	Size        float64       `json:"size"`        // GiB of the image; 0 until it is known
+	Entrypoint  []string      `json:"entrypoint"`  // nil: the image's own
+	Build       *Build        `json:"buildInfo"`   // nil: made from ImageName
 	CreatedAt   Time          `json:"createdAt"`
+	LastUsedAt  Time          `json:"lastUsedAt"`
 }
 
-// Snapshot returns the snapshot with a name or id; an *Error of kind NotFound
-// if there is none.
+// Build says how Daytona builds an image.
+type Build struct {
+	Dockerfile string   `json:"dockerfileContent"`
+	Contexts   []string `json:"contextHashes,omitempty"` // as put to ObjectStorageAccess
+}
+
+// CreateSnapshot is what is asked of a new snapshot.
+type CreateSnapshot struct {
+	Name       string   `json:"name"`                 // letters, digits, and _ . - : /
+	ImageName  string   `json:"imageName,omitempty"`  // with a tag that is not latest, or a digest
+	Build      *Build   `json:"buildInfo,omitempty"`  // in place of ImageName
+	Entrypoint []string `json:"entrypoint,omitempty"` // default: the image's own; a build's is in its Dockerfile
+	CPU        int      `json:"cpu,omitempty"`        // cores of a sandbox made from it; default: Daytona's
+	Memory     int      `json:"memory,omitempty"`     // GiB
+	Disk       int      `json:"disk,omitempty"`       // GiB
+	Region     string   `json:"regionId,omitempty"`   // default: Config.Target
+}
+
+// made reports whether s is what was asked for.
+func (asked CreateSnapshot) made(s *Snapshot) bool {
+	if asked.Build != nil && s.Build != nil {
+		return s.Build.Dockerfile == asked.Build.Dockerfile && slices.Equal(s.Build.Contexts, asked.Build.Contexts)
+	}
+	return asked.Build == nil && s.Build == nil && s.ImageName == asked.ImageName
+}
+
+// CreateSnapshot asks for a snapshot; Ready waits until it can be used, and
+// SnapshotLogs has what a build says. A name that is taken is an *Error with
+// ReasonConflict. When an answer is lost, what has the name decides.
+//
+// It calls POST /snapshots.
+func (c *Client) CreateSnapshot(ctx context.Context, asked CreateSnapshot) (*Snapshot, error) {
+	asked.Region = cmp.Or(asked.Region, c.target)
+	r := request{
+		op: "create snapshot " + clean(asked.Name), method: http.MethodPost, path: []string{"snapshots"}, body: jsonBody(asked),
+	}
+	if asked.Name == "" || (asked.ImageName == "") == (asked.Build == nil) {
+		return nil, fault.New(fault.Usage, "%s: it needs a name, and an image or a build", r.op)
+	}
+	for t := c.trouble(patience); ; {
+		var s Snapshot
+		err := c.call(ctx, r, &s)
+		e, ok := errors.AsType[*Error](err)
+		again := t.failed > 0 && ok && e.Status == http.StatusConflict // perhaps with ourselves
+		switch {
+		case err == nil:
+			return s.checked(r)
+		case !ok || ctx.Err() != nil || !e.unclear() && !again:
+			return nil, err
+		}
+		found, lookErr := c.Snapshot(ctx, asked.Name)
+		switch {
+		case lookErr == nil && asked.made(found):
+			return found, nil
+		case lookErr != nil && !notFound(lookErr):
+			return nil, lookErr
+		case again:
+			return nil, err
+		}
+		if err := t.pause(ctx, e); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Snapshots returns all snapshots that sandboxes can be made from, Daytona's
+// own among them, oldest first; it ends after the first error.
+//
+// It calls GET /snapshots.
+func (c *Client) Snapshots(ctx context.Context) iter.Seq2[*Snapshot, error] {
+	return func(yield func(*Snapshot, error) bool) {
+		for n := 1; ; n++ {
+			var page struct {
+				Items      []*Snapshot `json:"items"`
+				TotalPages int         `json:"totalPages"`
+			}
+			err := c.call(ctx, request{
+				op: "list snapshots", method: http.MethodGet, path: []string{"snapshots"}, safe: true,
+				query: url.Values{"page": {strconv.Itoa(n)}, "limit": {"200"}, "sort": {"createdAt"}, "order": {"asc"}},
+			}, &page)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, s := range page.Items {
+				if s != nil && !yield(s, nil) {
+					return
+				}
+			}
+			if n >= page.TotalPages || len(page.Items) == 0 {
+				return
+			}
+		}
+	}
+}
+
+// Snapshot returns the snapshot with a name or id; an *Error with
+// ReasonNotFound if there is none.
+//
+// It calls GET /snapshots/{id}.
 func (c *Client) Snapshot(ctx context.Context, name string) (*Snapshot, error) {
 	r := request{
 		op: "look up snapshot " + clean(name), method: http.MethodGet,
@@ -50,16 +156,43 @@ func (c *Client) Snapshot(ctx context.Context, name string) (*Snapshot, error) {
 	if err := c.call(ctx, r, &s); err != nil {
 		return nil, err
 	}
+	return s.checked(r)
+}
+
+// checked refuses an answer that cannot be used.
+func (s *Snapshot) checked(r request) (*Snapshot, error) {
 	if s.ID == "" {
 		return nil, fault.New(fault.Unavailable, "%s: the answer has no id", r.op).WithHint(hintURL)
 	}
-	return &s, nil
+	return s, nil
+}
+
+// DeleteSnapshot asks for a snapshot, by id or name, to be removed, which takes
+// seconds. Sandboxes made from it stay. One that is not there is an *Error with
+// ReasonNotFound, one of Daytona's own an *Error with ReasonPermission.
+//
+// It calls DELETE /snapshots/{id}, and GET /snapshots/{id} before, because
+// that takes ids only.
+func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
+	s, err := c.Snapshot(ctx, idOrName)
+	if err != nil || s.State == SnapshotRemoving {
+		return err
+	}
+	err = c.call(ctx, request{
+		op: "delete snapshot " + clean(s.Name), method: http.MethodDelete, path: []string{"snapshots", s.ID}, safe: true,
+	}, nil)
+	if notFound(err) {
+		return nil
+	}
+	return err
 }
 
 // Ready has a snapshot activated if it is inactive, and waits until it is
 // active or ctx ends. It fails with a fault of kind Sandbox if the snapshot is
 // broken, with its own reason; of kind Auth if the key may not activate it; of
 // kind NotFound if it is being removed.
+//
+// It calls GET /snapshots/{id} and POST /snapshots/{id}/activate.
 func (c *Client) Ready(ctx context.Context, name string) error {
 	activated, slept := false, time.Duration(0)
 	for told := false; ; {

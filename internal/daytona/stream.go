@@ -1,0 +1,70 @@
+package daytona
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/fault"
+)
+
+// stream is the body of a good answer, bounded, whose errors are like those of
+// every other call.
+type stream struct {
+	ctx    context.Context // ends the body's connection, so it lives as long
+	cancel context.CancelCauseFunc
+	end    *time.Timer
+	r      request
+	resp   *http.Response
+	limit  int64
+	read   int64
+}
+
+// stream sends r, repeats it where that is safe, and returns the answer as it
+// comes: it must begin within callTimeout, and end within r.timeout and limit
+// bytes.
+func (c *Client) stream(ctx context.Context, r request, limit int64) (io.ReadCloser, error) {
+	if r.base == nil {
+		r.base = c.base
+	}
+	var s *stream
+	err := c.repeat(ctx, r, func() error {
+		ctx, cancel := context.WithCancelCause(ctx)
+		late := time.AfterFunc(callTimeout, func() { cancel(r.late(callTimeout)) })
+		resp, err := c.open(ctx, r) //nolint:bodyclose // stream.Close does
+		late.Stop()
+		if err != nil {
+			cancel(nil)
+			return err
+		}
+		end := time.AfterFunc(r.timeout, func() { cancel(fault.New(fault.Unavailable, "not done within %s", r.timeout)) })
+		s = &stream{ctx: ctx, cancel: cancel, end: end, r: r, resp: resp, limit: limit}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Read ends with an *Error unless the answer came whole.
+func (s *stream) Read(p []byte) (int, error) {
+	n, err := s.resp.Body.Read(p)
+	if s.read += int64(n); s.read > s.limit {
+		return 0, s.r.unreadable(s.ctx, s.resp, fmt.Errorf("the answer is larger than %d bytes", s.limit))
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = s.r.unreadable(s.ctx, s.resp, fmt.Errorf("the answer was cut: %w", err))
+	}
+	return n, err
+}
+
+// Close ends the answer where it is.
+func (s *stream) Close() error {
+	s.end.Stop()
+	defer s.cancel(nil)
+	return s.resp.Body.Close()
+}
