@@ -127,6 +127,9 @@ func (s *Server) check(request *createRequest) (*snapshot, error) {
 		request.Snapshot = s.snapshots[0].Name
 	}
 	p, ok := s.snapshot(request.Snapshot)
+	if !ok && s.opts.AnySnapshot {
+		return &snapshot{Snapshot: Snapshot{Name: request.Snapshot}.withDefaults(), state: snapshotActive}, nil
+	}
 	if !ok {
 		return nil, problemf(http.StatusBadRequest, "Snapshot %s not found. Did you add it through the Daytona Dashboard?", request.Snapshot)
 	}
