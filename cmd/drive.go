@@ -101,10 +101,15 @@ func (j *job) settle(ctx context.Context, db *store.Store, settings *config.Sett
 // driver is the living process that drives the run, nil if there is none.
 func driver(ctx context.Context, db *store.Store, r store.Listed) (*store.Held, error) {
 	held, err := db.Holder(ctx, r.ThreadID)
-	if err != nil || held == nil || ownerIsDead(held.Owner) || time.Now().After(held.Until) {
+	if err != nil || !alive(held) {
 		return nil, err
 	}
 	return held, nil
+}
+
+// alive reports whether a lease's holder, which may be nil, still drives.
+func alive(held *store.Held) bool {
+	return held != nil && !ownerIsDead(held.Owner) && !time.Now().After(held.Until)
 }
 
 // view is where a run's entries are shown.

@@ -144,7 +144,9 @@ Try it without any account: dayclaude demo`,
 	root.AddCommand(
 		newRunIssue(a, a.runIssue),
 		newRuns(a),
+		newSandboxes(a),
 		newDemo(a, a.demo),
+		newDev(a),
 	)
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultHelpCmd()

@@ -17,7 +17,9 @@ import (
 
 func newSandboxes(a *app) *cobra.Command {
 	c := &cobra.Command{Use: "sandboxes", Aliases: []string{"sandbox"}, Short: "Look at sandboxes, enter them, and clean up"}
-	c.AddCommand()
+	c.AddCommand(
+		newSandboxesList(a, a.sandboxesList), newSandboxesShow(a, a.sandboxesShow),
+	)
 	return c
 }
 

@@ -33,9 +33,10 @@ type Sandbox struct {
 func (k *Keeper) Ours(s *daytona.Sandbox) bool { return s.Labels[run.LabelStore] == k.Store.ID() }
 
 // List returns the store's sandboxes, or with all every one that the API key
-// sees, page by page; it ends after the first error.
-func (k *Keeper) List(ctx context.Context, all bool) iter.Seq2[Sandbox, error] {
-	filter := daytona.Filter{Labels: map[string]string{run.LabelStore: k.Store.ID()}}
+// sees, page by page, in any state or in those given; it ends after the first
+// error.
+func (k *Keeper) List(ctx context.Context, all bool, states ...daytona.State) iter.Seq2[Sandbox, error] {
+	filter := daytona.Filter{Labels: map[string]string{run.LabelStore: k.Store.ID()}, States: states}
 	if all {
 		filter.Labels = nil
 	}

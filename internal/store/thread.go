@@ -67,6 +67,12 @@ func (s *Store) SaveThread(ctx context.Context, l Lease, t *run.Thread) error {
 	})
 }
 
+// RunsOn returns a thread's runs, newest first.
+func (s *Store) RunsOn(ctx context.Context, thread string) ([]*run.Run, error) {
+	return all(ctx, s, func(row scanner) (*run.Run, error) { return scanRun(row) },
+		`SELECT `+runColumns+` FROM runs WHERE thread_id = $1 ORDER BY number DESC`, thread)
+}
+
 // Owned is what the store knows of the thread that a sandbox belongs to.
 type Owned struct {
 	Thread *run.Thread

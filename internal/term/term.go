@@ -97,6 +97,21 @@ func Duration(d time.Duration) string {
 	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
 }
 
+// Span prints a length of time roughly, in one unit: 40 s, 12 min, 23 h, 6 d.
+func Span(d time.Duration) string {
+	const day = 24 * time.Hour
+	for _, unit := range []struct {
+		of    time.Duration
+		below time.Duration
+		name  string
+	}{{time.Second, time.Minute, "s"}, {time.Minute, time.Hour, "min"}, {time.Hour, 2 * day, "h"}} {
+		if n := d.Round(unit.of); n < unit.below {
+			return fmt.Sprintf("%d %s", max(n/unit.of, 0), unit.name)
+		}
+	}
+	return fmt.Sprintf("%d d", d.Round(day)/day)
+}
+
 // Tokens prints a count of tokens in at most four digits: 940, 12.3k, 1.2M.
 func Tokens(n int64) string {
 	switch {
