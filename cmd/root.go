@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,6 +33,7 @@ type app struct {
 	streams    term.Streams
 	env        func(string) string
 	checkpoint func(run.State, engine.Moment) // of engine.Config
+	touchEvery time.Duration                  // likewise
 	farewell   atomic.Pointer[string]         // said by whoever leaves at once
 }
 
@@ -42,6 +44,12 @@ type Option func(*app)
 // It is for tests that kill it there.
 func WithCheckpoint(f func(run.State, engine.Moment)) Option {
 	return func(a *app) { a.checkpoint = f }
+}
+
+// WithTouchEvery sets how often a sandbox that is worked in shows activity. It
+// is for tests that can't wait for a minute.
+func WithTouchEvery(d time.Duration) Option {
+	return func(a *app) { a.touchEvery = d }
 }
 
 // Main runs the command line and returns the process's exit code.
@@ -94,12 +102,21 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root := a.newRoot()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if code := exited(0); errors.As(err, &code) {
+		return int(code)
+	}
 	var told *toldError
 	if err != nil && !errors.As(err, &told) {
 		a.printError(err, slices.Contains(args, "--json"))
 	}
 	return fault.ExitCode(err)
 }
+
+// exited is the exit code, not 0, of a program that ran for the user, in a
+// sandbox say: it is dayclaude's own, too, and the program has said why.
+type exited int
+
+func (e exited) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
 // toldError is an error that the command has shown by itself.
 type toldError struct{ error }
