@@ -88,7 +88,7 @@ func (a *app) wire(ctx context.Context, s *config.Settings, db *store.Store, o w
 		Store: db, Hub: github, Daytona: sandboxes,
 		AnthropicURL: s.AnthropicURL, Credential: credential, GitToken: s.GitHubToken,
 		Sandboxd: snapshot.Sandboxd, Redactor: redactor, Dir: filepath.Join(config.StateDir(a.env), "runs"),
-		Owner: owner, Dead: ownerIsDead, Checkpoint: a.checkpoint, Version: Version,
+		Owner: owner, Dead: ownerIsDead, Checkpoint: a.checkpoint, TouchEvery: a.touchEvery, Version: Version,
 		HarvestEvery: s.HarvestEvery,
 		ArchiveAfter: s.ArchiveAfter, DeleteAfter: s.DeleteAfter,
 		Now: time.Now, Log: w.log,
@@ -115,7 +115,7 @@ func leaseOwner() (string, error) {
 // gone. A process elsewhere may live.
 func ownerIsDead(owner string) bool {
 	host, err := os.Hostname()
-	pid, at, found := strings.Cut(strings.TrimPrefix(owner, "process "), " on ")
+	pid, at, found := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(owner, store.CleanUp), "process "), " on ")
 	if err != nil || !found || at != host {
 		return false
 	}

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -308,7 +309,7 @@ func (d *drive) save(change func()) error {
 func (d *drive) watch(ctx context.Context, lose, stop context.CancelCauseFunc) {
 	renew := time.NewTicker(leaseRenew)
 	defer renew.Stop()
-	touch := time.NewTicker(time.Minute)
+	touch := time.NewTicker(cmp.Or(d.TouchEvery, time.Minute))
 	defer touch.Stop()
 	look := time.NewTicker(time.Second)
 	defer look.Stop()

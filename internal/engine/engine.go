@@ -18,12 +18,14 @@ import (
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/hub"
 	"github.com/dayclaude/dayclaude/internal/notice"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/store"
 )
 
-// Config is what an engine works with. All of it but Checkpoint is required.
+// Config is what an engine works with. All of it but Checkpoint and
+// TouchEvery is required.
 type Config struct {
 	Store   *store.Store
 	Hub     *hub.Client
@@ -46,6 +48,7 @@ type Config struct {
 	Checkpoint func(run.State, Moment)
 
 	Version      string        // of dayclaude
+	TouchEvery   time.Duration // a sandbox that is worked in shows activity; 0: every minute
 	HarvestEvery time.Duration // while Claude works, what there is comes to the host
 	ArchiveAfter time.Duration // a stopped sandbox is archived
 	DeleteAfter  time.Duration // and deleted
@@ -146,13 +149,22 @@ func (d *drive) resume(ctx context.Context) error {
 	return nil
 }
 
-// take acquires the thread's lease, or says who works on it.
+// take acquires the thread's lease, or says who works on it. Who only cleans
+// up is waited for.
 func (e *Engine) take(ctx context.Context, t *run.Thread) (store.Lease, error) {
-	lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
-	if held := (*store.Held)(nil); errors.As(err, &held) {
-		return lease, Busy(t.Ref, held)
+	for {
+		lease, err := e.Store.Acquire(ctx, t.ID, e.Owner, leaseTTL, e.Dead)
+		held := (*store.Held)(nil)
+		switch {
+		case !errors.As(err, &held):
+			return lease, err
+		case !held.CleansUp():
+			return lease, Busy(t.Ref, held)
+		}
+		if err := pause.For(ctx, 100*time.Millisecond); err != nil {
+			return lease, err
+		}
 	}
-	return lease, err
 }
 
 // Busy is the fault of an issue that another process works on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -13,6 +14,10 @@ type Lease struct {
 	Owner  string
 	Epoch  int64
 }
+
+// CleanUp begins the name of an owner that cleans up after a thread. Such a
+// lease is not renewed, and given back in a moment.
+const CleanUp = "clean-up by "
 
 // Held is the fault of a lease that somebody else holds.
 type Held struct {
@@ -24,6 +29,9 @@ type Held struct {
 func (h *Held) Error() string {
 	return h.Owner + " has worked on it since " + h.Since.Local().Format("15:04:05 on 2 January")
 }
+
+// CleansUp reports whether the holder cleans up and does not drive the thread.
+func (h *Held) CleansUp() bool { return strings.HasPrefix(h.Owner, CleanUp) }
 
 // Acquire takes the thread's lease for ttl. A lease that has not run out is
 // left alone, and *Held returned, unless it is the same owner's or its owner
