@@ -109,7 +109,7 @@ func driver(ctx context.Context, db *store.Store, r store.Listed) (*store.Held, 
 
 // alive reports whether a lease's holder, which may be nil, still drives.
 func alive(held *store.Held) bool {
-	return held != nil && !ownerIsDead(held.Owner) && !time.Now().After(held.Until)
+	return held != nil && !held.CleansUp() && !ownerIsDead(held.Owner) && !time.Now().After(held.Until)
 }
 
 // view is where a run's entries are shown.
