@@ -89,7 +89,7 @@ func (c *Client) change(ctx context.Context, id string, want State, r request) e
 		if !ok || ctx.Err() != nil {
 			return err
 		}
-		busy, refused := e.Status == http.StatusConflict, e.Status == http.StatusBadRequest
+		busy, refused := e.Reason == ReasonConflict, e.Status == http.StatusBadRequest
 		if !busy && !refused && !e.unclear() {
 			return err
 		}
@@ -101,7 +101,7 @@ func (c *Client) change(ctx context.Context, id string, want State, r request) e
 			return s.failure()
 		case heard(s):
 			return nil
-		case refused && !noRunners.MatchString(e.Message):
+		case refused && e.Reason != ReasonRunners:
 			return err
 		}
 		if err := t.pause(ctx, e); err != nil {

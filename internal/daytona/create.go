@@ -89,16 +89,16 @@ func (c *Client) Create(ctx context.Context, asked CreateSandbox) (*Sandbox, err
 			replaced = true
 		case !ok || ctx.Err() != nil:
 			return nil, err
-		case snapshotState.MatchString(e.Message) && asked.Snapshot != "" && !woken:
+		case e.Reason == ReasonSnapshot && asked.Snapshot != "" && !woken:
 			if err := c.Ready(ctx, asked.Snapshot); err != nil {
 				return nil, err
 			}
 			woken = true
-		case noRunners.MatchString(e.Message):
+		case e.Reason == ReasonRunners:
 			if err := runners.pause(ctx, e); err != nil {
 				return nil, err
 			}
-		case e.unclear() || e.Status == http.StatusConflict:
+		case e.unclear() || e.Reason == ReasonConflict:
 			// Nothing has the name: the request was lost on its way there, or
 			// the name is just becoming free.
 			if err := outage.pause(ctx, e); err != nil {

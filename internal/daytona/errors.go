@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,19 +33,42 @@ const (
 	hintSnapshot    = "docs/snapshots.md says how to make one"
 )
 
-// Error is a call of Daytona's API or toolbox that did not succeed.
+// Reason is why a call did not succeed. Several share a fault.Kind, which is
+// coarser: it decides the exit code.
+type Reason string
+
+// The reasons.
+const (
+	ReasonKey        Reason = "key"        // Daytona does not know the API key: 401, or its proxy's redirect to the login page
+	ReasonPermission Reason = "permission" // the key may not do this: 403
+	ReasonSuspended  Reason = "suspended"  // the organization is
+	ReasonQuota      Reason = "quota"      // a limit on what sandboxes or snapshots may use; v0.190 says so with 400 and words
+	ReasonRateLimit  Reason = "rate_limit" // 429; RetryAfter says how long it lasts
+	ReasonNotFound   Reason = "not_found"  // 404, or the snapshot of a new sandbox
+	ReasonConflict   Reason = "conflict"   // 409: the name is taken, or another change is under way
+	ReasonSandbox    Reason = "sandbox"    // the sandbox does not run, broke or was deleted
+	ReasonSnapshot   Reason = "snapshot"   // the snapshot broke or is not ready
+	ReasonRunners    Reason = "runners"    // there is no machine for a sandbox now
+	ReasonInvalid    Reason = "invalid"    // Daytona refused for another reason, in its own words
+	ReasonElsewhere  Reason = "elsewhere"  // what answers there is no Daytona API
+	ReasonFault      Reason = "fault"      // 408, 5xx, or an answer that did not come, was cut or cannot be read
+)
+
+// Error is a call of Daytona's API or toolbox that did not succeed, or what a
+// call waited for and will not come.
 //
-// It wraps a *fault.Error: Auth for 401, 403 and the proxy's redirect to its
-// login page; Quota for 429 and for refusals that speak of a limit, whatever
-// their status; NotFound for 404; Conflict for 409; Sandbox when the sandbox
-// does not run; Unavailable for 408, 5xx and for answers that did not come or
-// cannot be read, and while there is no runner; Usage for other redirects and
-// for what is no Daytona; Failed for the rest. If the caller's context ended, it wraps that context's error and cause instead.
+// It wraps a *fault.Error: Auth for ReasonKey and ReasonPermission; Quota for
+// ReasonSuspended, ReasonQuota and ReasonRateLimit; NotFound and Conflict for
+// those; Sandbox for ReasonSandbox and ReasonSnapshot; Unavailable for
+// ReasonRunners and ReasonFault; Usage for ReasonElsewhere; Failed for the
+// rest. If the caller's context ended, it wraps that context's error and cause
+// instead.
 type Error struct {
 	Op         string        // what was attempted, on what
+	Reason     Reason        // "" if the caller's context ended
 	Method     string        // of the request
 	Path       string        // below the base URL
-	Status     int           // 0: no answer came; 2xx: it came, but cannot be read
+	Status     int           // 0: no answer came, or the state of something is the error; 2xx: an answer came, but cannot be read
 	Message    string        // the server's words, cleaned and cut; else what happened
 	RequestID  string        // for Daytona's support, "" if the answer had none
 	RetryAfter time.Duration // how long the server asked to wait; 0 if it did not
@@ -72,21 +96,41 @@ func (e *Error) Unwrap() []error { return e.causes }
 
 // unclear reports whether the server may have done what was asked although it
 // did not say so, or may do it when asked again.
-func (e *Error) unclear() bool {
-	return e.Status < 300 || e.Status == http.StatusRequestTimeout || e.Status >= 500
+func (e *Error) unclear() bool { return e.Reason == ReasonFault }
+
+// is reports whether err is an *Error for a reason.
+func is(err error, reason Reason) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Reason == reason
 }
 
 // NotRunning reports whether a toolbox did not answer because its sandbox does
 // not run.
 func NotRunning(err error) bool {
 	e, ok := errors.AsType[*Error](err)
-	return ok && e.Status == http.StatusBadRequest && notRunning.MatchString(e.Message)
+	return ok && e.Reason == ReasonSandbox && e.Status != 0
 }
 
 // notFound reports whether Daytona said that the thing does not exist.
-func notFound(err error) bool {
-	e, ok := errors.AsType[*Error](err)
-	return ok && e.Status == http.StatusNotFound
+func notFound(err error) bool { return is(err, ReasonNotFound) }
+
+// standing is the error of something whose own state is the trouble: what it
+// is, and what it or Daytona says.
+func standing(reason Reason, f *fault.Error, what string) *Error {
+	return &Error{Op: what, Reason: reason, Message: f.Message, causes: []error{f}}
+}
+
+// failure is the error of a sandbox that is broken: its own reason in it.
+func (s *Sandbox) failure() *Error {
+	f := fault.New(fault.Sandbox, "%s", cmp.Or(clean(s.ErrorReason), "Daytona gives no reason")).
+		WithHint("run the command again: it makes a new sandbox; if the image is missing, docs/snapshots.md says how to make it")
+	return standing(ReasonSandbox, f, "sandbox "+clean(cmp.Or(s.Name, s.ID))+" is in state "+clean(string(s.State)))
+}
+
+// lacks is the error of a good answer without something that is needed.
+func (r request) lacks(what string) *Error {
+	f := fault.New(fault.Unavailable, "the answer has no %s", what).WithHint(hintURL)
+	return &Error{Op: r.op, Reason: ReasonFault, Method: r.method, Path: r.route(), Message: f.Message, causes: []error{f}}
 }
 
 // unanswered is the error of an attempt that ended without an answer.
@@ -95,8 +139,12 @@ func (r request) unanswered(ctx context.Context, err error) *Error {
 	if ctx.Err() != nil {
 		cause := context.Cause(ctx)
 		e.Message, e.causes = cause.Error(), []error{cause, ctx.Err()}
+		if fault.KindOf(cause) == fault.Unavailable { // the attempt's own end, see late
+			e.Reason = ReasonFault
+		}
 		return e
 	}
+	e.Reason = ReasonFault
 	if u, ok := errors.AsType[*url.Error](err); ok {
 		err = u.Err // the URL adds nothing: Op and Path are there
 	}
@@ -154,14 +202,15 @@ func (c *Client) refused(ctx context.Context, r request, resp *http.Response) *E
 		e.Status = status // proxies pass some refusals on under a status of their own
 	}
 	message = clean(strings.ReplaceAll(message, c.key(), "[redacted]"))
-	f := classify(e.Status, message)
+	reason, f := classify(e.Status, message)
 	switch {
 	case resp.StatusCode == http.StatusNotFound && (webPage(resp) || noRoute.MatchString(message)):
+		reason = ReasonElsewhere
 		f = fault.New(fault.Usage, "no Daytona API answers at %s: %s", r.host(), cmp.Or(message, "not found")).WithHint(hintURL)
 	case e.Status < 500 && e.Status != http.StatusTooManyRequests && message != "":
 		c.heard(ctx)
 	}
-	e.Message, e.causes = f.Message, []error{f}
+	e.Reason, e.Message, e.causes = reason, f.Message, []error{f}
 	return e
 }
 
@@ -211,49 +260,51 @@ var (
 	noRoute       = regexp.MustCompile(`^Cannot (GET|POST|DELETE|PUT) /`) // of the framework that Daytona's API is made with
 )
 
-// classify makes the fault of a refusal from its status and cleaned message.
-func classify(status int, message string) *fault.Error {
-	f := &fault.Error{Kind: fault.Failed, Message: message}
-	what := strings.ToLower(http.StatusText(status))
-	switch {
-	case status == http.StatusTooManyRequests:
-		f.Kind, f.Hint, what = fault.Quota, hintRate, "Daytona's rate limit is reached"
-	case status >= 400 && status < 500 && suspendedText.MatchString(message):
-		f.Kind, f.Hint = fault.Quota, hintSuspended
-	case status >= 400 && status < 500 && status != http.StatusNotFound && quotaText.MatchString(message):
-		f.Kind, f.Hint = fault.Quota, hintQuota
-	case status == http.StatusPaymentRequired:
-		f.Kind, f.Hint = fault.Quota, hintQuota
-	case status == http.StatusUnauthorized, status == http.StatusTemporaryRedirect:
-		f.Kind, f.Hint, what = fault.Auth, hintKey, "Daytona refused the API key"
-	case status == http.StatusForbidden:
-		f.Kind, f.Hint, what = fault.Auth, hintPermissions, "Daytona denied access"
-	case status == http.StatusNotFound:
-		f.Kind = fault.NotFound
-	case status == http.StatusConflict:
-		f.Kind = fault.Conflict
-	case status == http.StatusBadRequest && notRunning.MatchString(message):
-		f.Kind = fault.Sandbox
-	case status == http.StatusBadRequest && noRunners.MatchString(message):
-		f.Kind, f.Hint = fault.Unavailable, hintRunners
-	case status == http.StatusBadRequest && snapshotWords.MatchString(message):
-		f.Kind, f.Hint = fault.NotFound, hintSnapshot
-	case status == http.StatusBadRequest && snapshotState.MatchString(message):
-		f.Kind, f.Hint = fault.Sandbox, hintSnapshot
-	case status == http.StatusRequestTimeout, status >= 500:
-		f.Kind, f.Hint = fault.Unavailable, hintService
-	case status >= 300 && status < 400:
-		f.Kind, f.Hint, what = fault.Usage, hintURL, "Daytona answered with a redirect"
+// refusal says what statuses, and the words that come with them, mean.
+type refusal struct {
+	from, to int            // statuses
+	words    *regexp.Regexp // in the message; nil: whatever it says
+	reason   Reason
+	kind     fault.Kind
+	hint     string
+	what     string // in place of a message, or before it where the message alone says little
+}
+
+func (r refusal) fits(status int, message string) bool {
+	return status >= r.from && status <= r.to && (r.words == nil || r.words.MatchString(message))
+}
+
+// refusals: the first that fits counts.
+var refusals = []refusal{
+	{429, 429, nil, ReasonRateLimit, fault.Quota, hintRate, "Daytona's rate limit is reached"},
+	{400, 499, suspendedText, ReasonSuspended, fault.Quota, hintSuspended, ""},
+	{404, 404, nil, ReasonNotFound, fault.NotFound, "", ""},
+	{400, 499, quotaText, ReasonQuota, fault.Quota, hintQuota, ""},
+	{402, 402, nil, ReasonQuota, fault.Quota, hintQuota, ""},
+	{401, 401, nil, ReasonKey, fault.Auth, hintKey, "Daytona refused the API key"},
+	{307, 307, nil, ReasonKey, fault.Auth, hintKey, "Daytona refused the API key"},
+	{403, 403, nil, ReasonPermission, fault.Auth, hintPermissions, "Daytona denied access"},
+	{409, 409, nil, ReasonConflict, fault.Conflict, "", ""},
+	{400, 400, notRunning, ReasonSandbox, fault.Sandbox, "", ""},
+	{400, 400, noRunners, ReasonRunners, fault.Unavailable, hintRunners, ""},
+	{400, 400, snapshotWords, ReasonNotFound, fault.NotFound, hintSnapshot, ""},
+	{400, 400, snapshotState, ReasonSnapshot, fault.Sandbox, hintSnapshot, ""},
+	{408, 408, nil, ReasonFault, fault.Unavailable, hintService, ""},
+	{500, 599, nil, ReasonFault, fault.Unavailable, hintService, ""},
+	{300, 399, nil, ReasonElsewhere, fault.Usage, hintURL, "Daytona answered with a redirect"},
+}
+
+// classify finds what a refusal means by its status and cleaned message.
+func classify(status int, message string) (Reason, *fault.Error) {
+	means := refusal{reason: ReasonInvalid, kind: fault.Failed}
+	if i := slices.IndexFunc(refusals, func(r refusal) bool { return r.fits(status, message) }); i >= 0 {
+		means = refusals[i]
 	}
-	switch {
-	case message == "" && what == "":
-		f.Message = "no reason given"
-	case message == "":
-		f.Message = what
-	case f.Kind == fault.Auth:
-		f.Message = what + ": " + message
+	says := cmp.Or(message, means.what, strings.ToLower(http.StatusText(status)), "no reason given")
+	if message != "" && means.kind == fault.Auth {
+		says = means.what + ": " + message
 	}
-	return f
+	return means.reason, &fault.Error{Kind: means.kind, Message: says, Hint: means.hint}
 }
 
 // requestID finds the id under which the service, or the proxy before it,

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -298,8 +299,8 @@ func FuzzRefusal(f *testing.F) {
 		if got != 0 && (got < 400 || got > 599) {
 			t.Errorf("status %d", got)
 		}
-		fe := classify(status, clean(message))
-		if fe.Kind == "" || fe.Message == "" || len(fe.Message) > 600 || strings.ContainsFunc(fe.Message, func(r rune) bool { return r < ' ' }) {
+		reason, fe := classify(status, clean(message))
+		if reason == "" || fe.Kind == "" || fe.Message == "" || len(fe.Message) > 600 || strings.ContainsFunc(fe.Message, func(r rune) bool { return r < ' ' }) {
 			t.Errorf("fault %#v", fe)
 		}
 	})
@@ -334,24 +335,39 @@ func TestClassify(t *testing.T) {
 	for _, tt := range []struct {
 		status  int
 		message string
+		reason  Reason
 		kind    fault.Kind
 		says    string
 	}{
-		{400, "", fault.Failed, "bad request"},
-		{400, "CPU request 64 exceeds maximum allowed per sandbox (4)", fault.Quota, "CPU request"},
-		{400, "Snapshot nope not found. Did you add it?", fault.NotFound, "nope"},
-		{400, "Snapshot old is not active", fault.Sandbox, "old"},
-		{400, "No available runners", fault.Unavailable, "runners"},
-		{403, "Organization is suspended: no credits", fault.Quota, "no credits"},
-		{402, "", fault.Quota, "payment required"},
-		{404, "Disk quota volume not found", fault.NotFound, "volume"},
-		{422, "class does not support pause", fault.Failed, "pause"},
-		{308, "", fault.Usage, "redirect"},
-		{599, "", fault.Unavailable, "no reason given"},
+		{400, "", ReasonInvalid, fault.Failed, "bad request"},
+		{400, "Total CPU limit exceeded. Maximum allowed: 10.", ReasonQuota, fault.Quota, "Total CPU"},
+		{400, "CPU request 64 exceeds maximum allowed per sandbox (4)", ReasonQuota, fault.Quota, "CPU request"},
+		{403, "Snapshot quota exceeded. Maximum allowed: 30", ReasonQuota, fault.Quota, "Snapshot quota"},
+		{400, "Snapshot nope not found. Did you add it?", ReasonNotFound, fault.NotFound, "nope"},
+		{400, "Snapshot old is not active", ReasonSnapshot, fault.Sandbox, "old"},
+		{400, "No available runners", ReasonRunners, fault.Unavailable, "runners"},
+		{400, "Sandbox failed to start: no such image", ReasonSandbox, fault.Sandbox, "no such image"},
+		{400, "no IP address found. Is the Sandbox started?", ReasonSandbox, fault.Sandbox, "started"},
+		{401, "Invalid credentials", ReasonKey, fault.Auth, "refused the API key: Invalid"},
+		{307, "", ReasonKey, fault.Auth, "refused the API key"},
+		{403, "Access denied", ReasonPermission, fault.Auth, "denied access: Access"},
+		{403, "Organization is suspended: no credits", ReasonSuspended, fault.Quota, "no credits"},
+		{402, "", ReasonQuota, fault.Quota, "payment required"},
+		{404, "Disk quota volume not found", ReasonNotFound, fault.NotFound, "volume"},
+		{408, "", ReasonFault, fault.Unavailable, "request timeout"},
+		{409, "Sandbox state change in progress", ReasonConflict, fault.Conflict, "in progress"},
+		{422, "class does not support pause", ReasonInvalid, fault.Failed, "pause"},
+		{429, "", ReasonRateLimit, fault.Quota, "rate limit"},
+		{308, "", ReasonElsewhere, fault.Usage, "redirect"},
+		{503, "Object storage is not configured", ReasonFault, fault.Unavailable, "not configured"},
+		{599, "", ReasonFault, fault.Unavailable, "no reason given"},
 	} {
-		f := classify(tt.status, tt.message)
-		if f.Kind != tt.kind || !strings.Contains(f.Message, tt.says) || f.Kind != fault.Failed && f.Hint == "" && tt.status != 404 {
-			t.Errorf("%d %q: got %+v", tt.status, tt.message, f)
+		reason, f := classify(tt.status, tt.message)
+		if reason != tt.reason || f.Kind != tt.kind || !strings.Contains(f.Message, tt.says) {
+			t.Errorf("%d %q: got %s, %+v", tt.status, tt.message, reason, f)
+		}
+		if hinted := f.Hint != ""; !hinted && !slices.Contains([]Reason{ReasonInvalid, ReasonNotFound, ReasonConflict, ReasonSandbox}, reason) {
+			t.Errorf("%d %q: no hint", tt.status, tt.message)
 		}
 	}
 }

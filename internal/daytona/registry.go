@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -38,7 +37,7 @@ func (c *Client) RegistryPushAccess(ctx context.Context) (*RegistryPushAccess, e
 		return nil, err
 	}
 	if answer.RegistryURL == "" || answer.Project == "" || answer.Secret == "" {
-		return nil, fault.New(fault.Unavailable, "%s: the answer has no registry, project or secret", r.op).WithHint(hintURL)
+		return nil, r.lacks("registry, project or secret")
 	}
 	return &RegistryPushAccess{
 		Registry: answer.RegistryURL, Project: answer.Project, Username: answer.Username,

@@ -105,7 +105,7 @@ func (c *Client) Get(ctx context.Context, idOrName string) (*Sandbox, error) {
 		return nil, err
 	}
 	if s.ID == "" {
-		return nil, fault.New(fault.Unavailable, "%s: the answer has no id", r.op).WithHint(hintURL)
+		return nil, r.lacks("id")
 	}
 	return &s, nil
 }

@@ -90,7 +90,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, asked CreateSnapshot) (*Sna
 		var s Snapshot
 		err := c.call(ctx, r, &s)
 		e, ok := errors.AsType[*Error](err)
-		again := t.failed > 0 && ok && e.Status == http.StatusConflict // perhaps with ourselves
+		again := t.failed > 0 && is(err, ReasonConflict) // perhaps with ourselves
 		switch {
 		case err == nil:
 			return s.checked(r)
@@ -162,7 +162,7 @@ func (c *Client) Snapshot(ctx context.Context, name string) (*Snapshot, error) {
 // checked refuses an answer that cannot be used.
 func (s *Snapshot) checked(r request) (*Snapshot, error) {
 	if s.ID == "" {
-		return nil, fault.New(fault.Unavailable, "%s: the answer has no id", r.op).WithHint(hintURL)
+		return nil, r.lacks("id")
 	}
 	return s, nil
 }
@@ -188,9 +188,9 @@ func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
 }
 
 // Ready has a snapshot activated if it is inactive, and waits until it is
-// active or ctx ends. It fails with a fault of kind Sandbox if the snapshot is
-// broken, with its own reason; of kind Auth if the key may not activate it; of
-// kind NotFound if it is being removed.
+// active or ctx ends. It fails with an *Error with ReasonSnapshot if the
+// snapshot is broken, in its own words; with ReasonPermission if the key may
+// not activate it; with ReasonNotFound if it is being removed.
 //
 // It calls GET /snapshots/{id} and POST /snapshots/{id}/activate.
 func (c *Client) Ready(ctx context.Context, name string) error {
@@ -204,11 +204,12 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 		case SnapshotActive:
 			return nil
 		case SnapshotError, SnapshotFailed:
-			return fault.New(fault.Sandbox, "the snapshot %s is in state %s: %s",
-				clean(name), s.State, cmp.Or(clean(s.ErrorReason), "Daytona gives no reason")).
+			f := fault.New(fault.Sandbox, "%s", cmp.Or(clean(s.ErrorReason), "Daytona gives no reason")).
 				WithHint("make it anew: docs/snapshots.md; --snapshot takes another")
+			return standing(ReasonSnapshot, f, "the snapshot "+clean(name)+" is in state "+clean(string(s.State)))
 		case SnapshotRemoving:
-			return fault.New(fault.NotFound, "the snapshot %s is being removed", clean(name)).WithHint(hintSnapshot)
+			f := fault.New(fault.NotFound, "it is being removed").WithHint(hintSnapshot)
+			return standing(ReasonNotFound, f, "the snapshot "+clean(name))
 		case SnapshotInactive:
 			if !activated {
 				notice.Tell(ctx, "the snapshot "+clean(name)+" was not used for long and is being activated")
@@ -241,7 +242,7 @@ func (c *Client) activate(ctx context.Context, s *Snapshot) error {
 	}, nil)
 	e, ok := errors.AsType[*Error](err)
 	switch {
-	case ok && e.Status == http.StatusForbidden:
+	case is(err, ReasonPermission):
 		return fault.New(fault.Auth, "the snapshot %s is inactive, and the API key may not activate it: %w", clean(s.Name), err).
 			WithHint("activate it in Daytona's dashboard, or give the key write:snapshots")
 	case ok && e.Status == http.StatusBadRequest: // somebody else was quicker; its state tells

@@ -41,7 +41,7 @@ func (c *Client) SSHAccess(ctx context.Context, id string, ttl time.Duration) (S
 		return SSHAccess{}, err
 	}
 	if answer.Token == "" || answer.SSHCommand == "" {
-		return SSHAccess{}, fault.New(fault.Unavailable, "%s: the answer has no token or command", r.op).WithHint(hintURL)
+		return SSHAccess{}, r.lacks("token or command")
 	}
 	return SSHAccess{Token: secret.New(answer.Token), Command: secret.New(answer.SSHCommand), ExpiresAt: answer.ExpiresAt}, nil
 }

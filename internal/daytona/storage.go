@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 
-	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -41,7 +40,7 @@ func (c *Client) ObjectStorageAccess(ctx context.Context) (*ObjectStorageAccess,
 		return nil, fmt.Errorf("%s: %w", r.op, err)
 	}
 	if answer.Bucket == "" || answer.OrganizationID == "" || answer.Secret == "" {
-		return nil, fault.New(fault.Unavailable, "%s: the answer has no bucket, organization or secret", r.op).WithHint(hintURL)
+		return nil, r.lacks("bucket, organization or secret")
 	}
 	return &ObjectStorageAccess{
 		URL: u.String(), Bucket: answer.Bucket,

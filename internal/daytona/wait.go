@@ -2,6 +2,7 @@ package daytona
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -29,10 +30,13 @@ const idlePolls = 68
 // the sandbox cannot be found any more, too; the Sandbox returned then has an
 // ID and a state only.
 //
-// It fails with a fault of kind Sandbox when the sandbox breaks (in the
+// It fails with an *Error with ReasonSandbox when the sandbox breaks (in the
 // sandbox's own words), is destroyed, or rests in another state without
 // anything having been asked of it. States it does not know count as in
 // motion.
+//
+// It calls GET /sandbox/{sandboxIdOrName}, as the official SDK does: each
+// 100 ms at first, each second later.
 func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, error) {
 	idle := 0
 	s, err := c.poll(ctx, id, func(s *Sandbox) bool {
@@ -59,10 +63,10 @@ func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, 
 	case s.State.Failed():
 		return nil, s.failure()
 	case s.State.gone():
-		return nil, fault.New(fault.Sandbox, "sandbox %s was deleted", clean(s.Name))
+		return nil, standing(ReasonSandbox, fault.New(fault.Sandbox, "it was deleted"), "sandbox "+clean(s.Name))
 	}
-	return nil, fault.New(fault.Sandbox, "sandbox %s stays %s, and nothing that was asked of it leads to %v",
-		clean(s.Name), s.State, want)
+	return nil, standing(ReasonSandbox, fault.New(fault.Sandbox, "nothing that was asked of it leads to %v", want),
+		fmt.Sprintf("sandbox %s stays %s", clean(s.Name), s.State))
 }
 
 // poll gets the sandbox until done says so.
