@@ -154,6 +154,8 @@ type request struct {
 	safe    bool                             // repeating it does no harm
 	hurried bool                             // it is not worth repeating
 	keyless bool                             // it needs no key
+	quiet   time.Duration                    // of stream: how long a Read may wait; default: for ever
+	hide    func() string                    // a secret in the body, kept out of errors; may be nil
 }
 
 // jsonBody is a body for request.
@@ -200,6 +202,27 @@ func (c *Client) call(ctx context.Context, r request, out any) error {
 
 // open makes one attempt and returns a good answer with its body open.
 func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
+	req, err := c.prepare(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(req)
+	if source, ok := errors.AsType[*sourceError](err); ok {
+		return nil, fmt.Errorf("%s: %w", r.op, source)
+	}
+	if err != nil {
+		return nil, r.unanswered(ctx, err)
+	}
+	c.log.DebugContext(ctx, "daytona answered", "op", r.op, "method", r.method, "path", r.route(), "status", resp.StatusCode)
+	if resp.StatusCode < 200 || resp.StatusCode > 299 {
+		defer resp.Body.Close()
+		return nil, c.refused(ctx, r, resp)
+	}
+	return resp, nil
+}
+
+// prepare makes r's HTTP request.
+func (c *Client) prepare(ctx context.Context, r request) (*http.Request, error) {
 	segments := make([]string, len(r.path))
 	for i, s := range r.path {
 		if s == "" || s == "." || s == ".." {
@@ -234,17 +257,7 @@ func (c *Client) open(ctx context.Context, r request) (*http.Response, error) {
 	req.Header.Set("User-Agent", c.agent)
 	req.Header.Set("X-Daytona-Source", "dayclaude")
 	req.Header.Set("X-Daytona-SDK-Version", protocolVersion)
-
-	resp, err := c.http.Do(req)
-	if err != nil {
-		return nil, r.unanswered(ctx, err)
-	}
-	c.log.DebugContext(ctx, "daytona answered", "op", r.op, "method", r.method, "path", r.route(), "status", resp.StatusCode)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		defer resp.Body.Close()
-		return nil, c.refused(ctx, r, resp)
-	}
-	return resp, nil
+	return req, nil
 }
 
 // heard notes that Daytona answered a call.

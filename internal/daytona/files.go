@@ -1,100 +1,137 @@
 package daytona
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"mime/multipart"
 	"net/http"
 	"net/url"
 	"os"
 	"path"
-	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
 )
 
-// MaxDownload is the most bytes that Download lets through.
-const MaxDownload = 1 << 30
-
-// File is one file for Upload.
-type File struct {
-	Path    string      // absolute, in the sandbox
-	Content []byte      // not changed until Upload returned
-	Mode    os.FileMode // permission bits; 0 leaves what the toolbox gives
+// FileInfo is a file or directory in the sandbox. Links are followed.
+type FileInfo struct {
+	Name       string `json:"name"` // without directory; it has no slash
+	Size       int64  `json:"size"` // bytes
+	IsDir      bool   `json:"isDir"`
+	Mode       string `json:"mode"`        // as ls has it: -rw-r--r--; not cleaned
+	Permission string `json:"permissions"` // octal digits; not cleaned
+	ModifiedAt Time   `json:"modifiedAt"`
 }
 
-// Upload writes files, all in one request, with the directories they need, and
-// then sets their modes: until then a file has the toolbox's default mode.
-// Files that exist are overwritten, so it is repeated when an answer is lost.
-func (t *Toolbox) Upload(ctx context.Context, files ...File) error {
-	for _, f := range files {
-		if err := absolute(f.Path); err != nil {
-			return fmt.Errorf("upload: %w", err)
-		}
-	}
-	body, mime, err := form(files)
+// Perm returns the permission bits, 0 if they cannot be read.
+func (f FileInfo) Perm() os.FileMode {
+	n, err := strconv.ParseUint(f.Permission, 8, 32)
 	if err != nil {
-		return fmt.Errorf("upload: %w", err)
+		return 0
 	}
-	err = t.call(ctx, request{
-		op: "upload files", method: http.MethodPost, path: []string{"files", "bulk-upload"},
-		body: body, mime: mime, timeout: transferTimeout, safe: true,
-	}, nil)
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if f.Mode == 0 {
-			continue
-		}
-		err := t.call(ctx, request{
-			op: "set the mode of " + clean(f.Path), method: http.MethodPost, path: []string{"files", "permissions"},
-			query: url.Values{"path": {f.Path}, "mode": {fmt.Sprintf("%04o", f.Mode.Perm())}}, safe: true,
-		}, nil)
-		if err != nil {
-			return err
-		}
+	return os.FileMode(n) & os.ModePerm
+}
+
+// Regular reports whether it is a file with content, not a directory, pipe,
+// socket or device.
+func (f FileInfo) Regular() bool { return !f.IsDir && strings.HasPrefix(f.Mode, "-") }
+
+// check refuses a name that would lead elsewhere when it is joined to a path.
+func (f FileInfo) check() error {
+	if f.Name == "" || f.Name == "." || f.Name == ".." || strings.ContainsAny(f.Name, "/\x00") {
+		return fault.New(fault.Sandbox, "the sandbox lists a file named %q", clean(f.Name))
 	}
 	return nil
 }
 
-// form lays files out as the toolbox wants them: files[0].path, files[0].file,
-// and so on. The contents are not copied.
-func form(files []File) (body func() (io.Reader, int64, error), mime string, err error) {
-	var head bytes.Buffer
-	w := multipart.NewWriter(&head)
-	var parts [][]byte
-	for i, f := range files {
-		if err := w.WriteField(fmt.Sprintf("files[%d].path", i), f.Path); err != nil {
-			return nil, "", err
-		}
-		if _, err := w.CreateFormFile(fmt.Sprintf("files[%d].file", i), path.Base(f.Path)); err != nil {
-			return nil, "", err
-		}
-		parts = append(parts, slices.Clone(head.Bytes()), f.Content)
-		head.Reset()
+// List returns what is in a directory, by name; links that lead nowhere are
+// left out. An answer over 8 MiB, some thirty thousand files, is an error. It
+// calls GET /files.
+func (t *Toolbox) List(ctx context.Context, dir string) ([]FileInfo, error) {
+	var files []FileInfo
+	if err := t.file(ctx, "list", http.MethodGet, nil, dir, nil, &files); err != nil {
+		return nil, err
 	}
-	if err := w.Close(); err != nil {
-		return nil, "", err
-	}
-	parts = append(parts, head.Bytes())
-	return func() (io.Reader, int64, error) {
-		readers, size := make([]io.Reader, len(parts)), int64(0)
-		for i, p := range parts {
-			readers[i] = bytes.NewReader(p)
-			size += int64(len(p))
+	for _, f := range files {
+		if err := f.check(); err != nil {
+			return nil, err
 		}
-		return io.MultiReader(readers...), size, nil
-	}, w.FormDataContentType(), nil
+	}
+	return files, nil
 }
 
+// Info returns what is at a path; an *Error of kind NotFound if there is
+// nothing. It calls GET /files/info.
+func (t *Toolbox) Info(ctx context.Context, name string) (*FileInfo, error) {
+	var f FileInfo
+	if err := t.file(ctx, "look up", http.MethodGet, []string{"info"}, name, nil, &f); err != nil {
+		return nil, err
+	}
+	return &f, nil
+}
+
+// MakeDir makes a directory and those above it; one that is there already
+// stays as it is. The sandbox's umask is taken off mode. It calls
+// POST /files/folder.
+func (t *Toolbox) MakeDir(ctx context.Context, name string, mode os.FileMode) error {
+	return t.file(ctx, "make directory", http.MethodPost, []string{"folder"}, name, url.Values{"mode": {octal(mode)}}, nil)
+}
+
+// Remove removes a file, or with recursive a directory and what is in it.
+// Removing what is not there does nothing. It calls DELETE /files.
+func (t *Toolbox) Remove(ctx context.Context, name string, recursive bool) error {
+	query := url.Values{}
+	if recursive {
+		query.Set("recursive", "true")
+	}
+	err := t.file(ctx, "remove", http.MethodDelete, nil, name, query, nil)
+	if notFound(err) {
+		return nil
+	}
+	return err
+}
+
+// Move renames a file or directory. What is at the new path already is not
+// replaced: that is an *Error of kind Conflict. It is not repeated. It calls
+// POST /files/move.
+func (t *Toolbox) Move(ctx context.Context, from, to string) error {
+	for _, name := range []string{from, to} {
+		if err := absolute(name); err != nil {
+			return fmt.Errorf("move: %w", err)
+		}
+	}
+	return t.call(ctx, request{
+		op: "move " + clean(from) + " to " + clean(to), method: http.MethodPost, path: []string{"files", "move"},
+		query: url.Values{"source": {from}, "destination": {to}},
+	}, nil)
+}
+
+// file calls what concerns one path and may be repeated.
+func (t *Toolbox) file(ctx context.Context, verb, method string, route []string, name string, query url.Values, out any) error {
+	if err := absolute(name); err != nil {
+		return fmt.Errorf("%s: %w", verb, err)
+	}
+	if query == nil {
+		query = url.Values{}
+	}
+	query.Set("path", name)
+	return t.call(ctx, request{
+		op: verb + " " + clean(name), method: method, path: append([]string{"files"}, route...), query: query, safe: true,
+	}, out)
+}
+
+// octal is a mode as the toolbox wants it.
+func octal(mode os.FileMode) string { return fmt.Sprintf("%04o", mode.Perm()) }
+
+// quietDownload is how long a download may stand still.
+const quietDownload = time.Minute
+
 // Download opens a file in the sandbox; an *Error of kind NotFound if there is
-// none. Reading fails after MaxDownload bytes, ten minutes, or the end of ctx.
-// The caller closes it.
+// none. Reading fails after a minute in which nothing came, or when ctx ends;
+// how much is read is for the caller to bound, who closes it. It calls
+// GET /files/download.
 func (t *Toolbox) Download(ctx context.Context, name string) (io.ReadCloser, error) {
 	if t.err != nil {
 		return nil, t.err
@@ -102,48 +139,10 @@ func (t *Toolbox) Download(ctx context.Context, name string) (io.ReadCloser, err
 	if err := absolute(name); err != nil {
 		return nil, fmt.Errorf("download: %w", err)
 	}
-	r := t.route(request{
+	return t.c.stream(ctx, t.route(request{
 		op: "download " + clean(name), method: http.MethodGet, path: []string{"files", "download"},
-		query: url.Values{"path": {name}}, safe: true,
-	})
-	ctx, cancel := context.WithTimeoutCause(ctx, transferTimeout,
-		fault.New(fault.Unavailable, "not done within %s", transferTimeout))
-	var resp *http.Response
-	err := t.c.repeat(ctx, r, func() (err error) {
-		resp, err = t.c.open(ctx, r) //nolint:bodyclose // download.Close does
-		return err
-	})
-	if err != nil {
-		cancel()
-		return nil, err
-	}
-	return &download{ctx: ctx, cancel: cancel, r: r, resp: resp, left: MaxDownload}, nil
-}
-
-// download is the body of an answer, bounded, whose errors are like those of
-// every other call.
-type download struct {
-	ctx    context.Context // ends the body's connection, so it lives as long
-	cancel context.CancelFunc
-	r      request
-	resp   *http.Response
-	left   int64
-}
-
-func (d *download) Read(p []byte) (int, error) {
-	n, err := d.resp.Body.Read(p)
-	if d.left -= int64(n); d.left < 0 {
-		return 0, d.r.unreadable(d.ctx, d.resp, fmt.Errorf("the file is larger than %d bytes", int64(MaxDownload)))
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = d.r.unreadable(d.ctx, d.resp, fmt.Errorf("the answer was cut: %w", err))
-	}
-	return n, err
-}
-
-func (d *download) Close() error {
-	defer d.cancel()
-	return d.resp.Body.Close()
+		query: url.Values{"path": {name}}, quiet: quietDownload, safe: true,
+	}), 0)
 }
 
 // absolute refuses paths that would mean something else elsewhere.

@@ -16,7 +16,7 @@ import (
 type stream struct {
 	ctx    context.Context // ends the body's connection, so it lives as long
 	cancel context.CancelCauseFunc
-	end    *time.Timer
+	end    func() bool // stops the clock
 	r      request
 	resp   *http.Response
 	limit  int64
@@ -25,7 +25,7 @@ type stream struct {
 
 // stream sends r, repeats it where that is safe, and returns the answer as it
 // comes: it must begin within callTimeout, and end within r.timeout and limit
-// bytes.
+// bytes, unless these are 0. What r.quiet bounds is one Read.
 func (c *Client) stream(ctx context.Context, r request, limit int64) (io.ReadCloser, error) {
 	if r.base == nil {
 		r.base = c.base
@@ -40,8 +40,10 @@ func (c *Client) stream(ctx context.Context, r request, limit int64) (io.ReadClo
 			cancel(nil)
 			return err
 		}
-		end := time.AfterFunc(r.timeout, func() { cancel(fault.New(fault.Unavailable, "not done within %s", r.timeout)) })
-		s = &stream{ctx: ctx, cancel: cancel, end: end, r: r, resp: resp, limit: limit}
+		s = &stream{ctx: ctx, cancel: cancel, end: func() bool { return true }, r: r, resp: resp, limit: limit}
+		if r.timeout > 0 {
+			s.end = s.within(r.timeout)
+		}
 		return nil
 	})
 	if err != nil {
@@ -50,10 +52,18 @@ func (c *Client) stream(ctx context.Context, r request, limit int64) (io.ReadClo
 	return s, nil
 }
 
+// within ends the stream after d, unless it is stopped.
+func (s *stream) within(d time.Duration) (stop func() bool) {
+	return time.AfterFunc(d, func() { s.cancel(fault.New(fault.Unavailable, "not done within %s", d)) }).Stop
+}
+
 // Read ends with an *Error unless the answer came whole.
 func (s *stream) Read(p []byte) (int, error) {
+	if s.r.quiet > 0 {
+		defer s.within(s.r.quiet)()
+	}
 	n, err := s.resp.Body.Read(p)
-	if s.read += int64(n); s.read > s.limit {
+	if s.read += int64(n); s.limit > 0 && s.read > s.limit {
 		return 0, s.r.unreadable(s.ctx, s.resp, fmt.Errorf("the answer is larger than %d bytes", s.limit))
 	}
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -64,7 +74,7 @@ func (s *stream) Read(p []byte) (int, error) {
 
 // Close ends the answer where it is.
 func (s *stream) Close() error {
-	s.end.Stop()
+	s.end()
 	defer s.cancel(nil)
 	return s.resp.Body.Close()
 }

@@ -186,7 +186,7 @@ func TestDownloadIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer rc.Close()
-	rc.(*download).left = 4
+	rc.(*stream).limit = 4
 	if _, err := io.ReadAll(rc); err == nil || !strings.Contains(err.Error(), "larger than") {
 		t.Errorf("got %v", err)
 	}
