@@ -1,7 +1,6 @@
 package cmd
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -12,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
-	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxes"
 	"github.com/dayclaude/dayclaude/internal/term"
@@ -124,7 +122,7 @@ func lookInto(ctx context.Context, k *sandboxes.Keeper, s sandboxes.Sandbox) (sh
 }
 
 func (a *app) printSandbox(k *sandboxes.Keeper, s sandboxes.Sandbox, v shownSandbox) {
-	out, name := a.streams.Out, cmp.Or(v.Name, v.ID)
+	out, name := a.streams.Out, nameOf(s)
 	a.streams.Table(out, []string{"sandbox", name}, describeSandbox(k, s, v))
 	if len(v.Runs) > 0 {
 		rows := make([][]string, len(v.Runs))
@@ -229,10 +227,4 @@ func nextSteps(s sandboxes.Sandbox, v shownSandbox, name string) [][]string {
 	}
 	rows[0][0] = "next:"
 	return rows
-}
-
-// foreign is the fault of a sandbox that is not the store's.
-func foreign(s sandboxes.Sandbox) *fault.Error {
-	return fault.New(fault.Usage, "sandbox %s was not made by this machine's dayclaude", untrusted.Line(cmp.Or(s.Name, s.ID), 200)).
-		WithHint("if you mean it, add --all")
 }

@@ -65,6 +65,10 @@ func (k *Keeper) known(ctx context.Context, s *daytona.Sandbox) (Sandbox, error)
 	return Sandbox{Sandbox: s, Owner: owner}, err
 }
 
+// ErrDeleted is the cause of Find's error if the sandbox that is meant has
+// been there.
+var ErrDeleted = errors.New("was deleted")
+
 // Find returns the sandbox that is meant: by its id or name, by a run's id or
 // the beginning of it (r_…), or by an issue (owner/repo#42 or its URL). The
 // error is of kind NotFound if there is none, and of kind Usage if the run's
@@ -82,11 +86,8 @@ func (k *Keeper) Find(ctx context.Context, what string) (Sandbox, error) {
 		}
 		r, err = k.Store.RunOf(ctx, ref)
 	default:
-		s, err := k.Daytona.Get(ctx, what)
-		if err != nil {
-			return Sandbox{}, err
-		}
-		return k.known(ctx, s)
+		return k.get(ctx, what, fault.New(fault.NotFound, "there is no sandbox %s", what).
+			WithHint("`dayclaude sandboxes list` shows this machine's, with --all every one that the key sees"))
 	}
 	if err != nil {
 		return Sandbox{}, err
@@ -101,16 +102,29 @@ func (k *Keeper) ofRun(ctx context.Context, r store.Listed) (Sandbox, error) {
 	case err != nil:
 		return Sandbox{}, err
 	case r.Options.Local != "":
-		return Sandbox{}, fault.New(fault.Usage, "run %s of %s worked in a sandbox of this machine (--local), not at Daytona", r.ID, r.Ref)
+		return Sandbox{}, fault.New(fault.Usage, "run %s of %s worked in a sandbox of this machine (--local), not at Daytona", r.ID, r.Ref).
+			WithHint("`dayclaude runs show %s` shows the run", r.ID)
 	case t.SandboxID == "":
-		return Sandbox{}, fault.New(fault.NotFound, "%s has no sandbox yet", r.Ref)
+		return Sandbox{}, fault.New(fault.NotFound, "%s has no sandbox yet", r.Ref).
+			WithHint("`dayclaude runs show %s` tells how far its run is", r.ID)
 	}
-	s, err := k.Daytona.Get(ctx, t.SandboxID)
-	if fault.KindOf(err) == fault.NotFound || err == nil && (s.State == daytona.Destroyed || s.State == daytona.Destroying) {
-		return Sandbox{}, fault.New(fault.NotFound, "the sandbox of %s was deleted", r.Ref).
-			WithHint("`dayclaude run-issue %s` makes another", r.Ref)
-	}
-	if err != nil {
+	gone := fault.New(fault.NotFound, "the sandbox of %s %w", r.Ref, ErrDeleted)
+	return k.get(ctx, t.SandboxID, gone.WithHint("`dayclaude run-issue %s` makes another", r.Ref))
+}
+
+// get returns the sandbox with an id or name; missing is the error if there is
+// none.
+func (k *Keeper) get(ctx context.Context, idOrName string, missing *fault.Error) (Sandbox, error) {
+	s, err := k.Daytona.Get(ctx, idOrName)
+	switch {
+	case err == nil && (s.State == daytona.Destroyed || s.State == daytona.Destroying):
+		if !errors.Is(missing, ErrDeleted) {
+			missing = fault.New(fault.NotFound, "sandbox %s %w", idOrName, ErrDeleted)
+		}
+		return Sandbox{}, missing
+	case fault.KindOf(err) == fault.NotFound:
+		return Sandbox{}, missing
+	case err != nil:
 		return Sandbox{}, err
 	}
 	return k.known(ctx, s)
