@@ -75,7 +75,7 @@ func TestChaos(t *testing.T) {
 type chaos struct {
 	t     *testing.T
 	s     *e2e.Stack
-	front *e2e.Front
+	front interface{ Cut() }
 	kills []string // what was struck, in order
 
 	mu     sync.Mutex
