@@ -12,12 +12,8 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bench is a running server and a client of it that knows nothing but HTTP.
 type bench struct {
@@ -63,6 +59,14 @@ func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *
 	if testing.Verbose() {
 		opts.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
+	wrap := opts.Wrap
+	check := checking(t)
+	opts.Wrap = func(next http.Handler) http.Handler {
+		if wrap != nil {
+			next = wrap(next)
+		}
+		return check(next)
+	}
 	server, err := daytona.New(opts)
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +77,7 @@ func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *
 	b.server = server
 	transport := &http.Transport{}
 	b.http = &http.Client{
-		Transport: validating(t, transport),
+		Transport: transport,
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return http.ErrUseLastResponse
 		},
@@ -179,6 +183,9 @@ func (b *bench) want(r reply, status int, part string) reply {
 // create makes a sandbox and waits until it is started.
 func (b *bench) create(request object) string {
 	b.Helper()
+	if request == nil {
+		request = object{}
+	}
 	id := b.want(b.api("POST", "/sandbox", request), 200, `"state":"creating"`).text("id")
 	b.wait(id, "started")
 	return id

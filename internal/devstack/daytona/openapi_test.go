@@ -1,131 +1,77 @@
 package daytona_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"io"
+	"errors"
+	"flag"
+	"fmt"
 	"net/http"
 	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
-	"github.com/getkin/kin-openapi/openapi2"
-	"github.com/getkin/kin-openapi/openapi2conv"
-	"github.com/getkin/kin-openapi/openapi3"
+	"go.uber.org/goleak"
+
+	"github.com/dayclaude/dayclaude/internal/devstack/openapi"
+	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
 // cleanup is for work after the test's own context has ended.
 func cleanup(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
 
-// documents reads Daytona's OpenAPI documents, api.json and toolbox.json, from
-// the directory that DAYCLAUDE_OPENAPI names.
-var documents = sync.OnceValues(func() (map[string]*openapi3.T, error) {
-	dir := os.Getenv("DAYCLAUDE_OPENAPI")
+// documents are Daytona's OpenAPI documents, or nil where there are none.
+var documents = sync.OnceValues(func() (*openapi.Documents, error) {
+	dir := os.Getenv(openapi.Env)
 	if dir == "" {
 		return nil, nil
 	}
-	api, err := openapi3.NewLoader().LoadFromFile(filepath.Join(dir, "api.json"))
-	if err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(filepath.Join(dir, "toolbox.json"))
-	if err != nil {
-		return nil, err
-	}
-	var old openapi2.T
-	if err := json.Unmarshal(data, &old); err != nil {
-		return nil, err
-	}
-	toolbox, err := openapi2conv.ToV3(&old)
-	return map[string]*openapi3.T{"/api": api, "/toolbox": toolbox}, err
+	return openapi.Load(dir)
 })
 
-// validating holds every JSON answer against the documents, if there are any.
-func validating(t *testing.T, next http.RoundTripper) http.RoundTripper {
+// checking stands before a test's server and holds all that goes through
+// against the documents, if there are any. A request that breaks them and is
+// refused is a test's doing, as is what its query or body says is unknown.
+func checking(t *testing.T) func(http.Handler) http.Handler {
 	t.Helper()
 	docs, err := documents()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if docs == nil && os.Getenv("CI") == "true" {
-		t.Fatal("DAYCLAUDE_OPENAPI is not set")
+	if docs == nil {
+		return func(next http.Handler) http.Handler { return next } // TestOpenAPI says so
 	}
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		response, err := next.RoundTrip(r)
-		if err != nil || docs == nil || !strings.HasPrefix(response.Header.Get("Content-Type"), "application/json") {
-			return response, err
+	return docs.Check(func(err error) {
+		v, ok := errors.AsType[*openapi.Violation](err)
+		if ok && v.Request && (v.Status >= 400 || strings.Contains(err.Error(), "unknown")) {
+			return
 		}
-		body, err := io.ReadAll(response.Body)
-		response.Body.Close()
-		response.Body = io.NopCloser(bytes.NewReader(body))
-		if err != nil {
-			return response, err
-		}
-		for prefix, doc := range docs {
-			if path, found := strings.CutPrefix(r.URL.EscapedPath(), prefix+"/"); found {
-				if prefix == "/toolbox" {
-					_, path, _ = strings.Cut(path, "/") // the sandbox's id
-				}
-				validate(t, doc, r.Method, "/"+path, response.StatusCode, body)
-			}
-		}
-		return response, nil
+		t.Error(err)
 	})
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func validate(t *testing.T, doc *openapi3.T, method, path string, status int, body []byte) {
-	t.Helper()
-	operation := operationOf(doc, method, path)
-	if operation == nil {
-		if status < 400 {
-			t.Errorf("%s %s is in no document", method, path)
-		}
-		return
-	}
-	answer := operation.Responses.Value(strconv.Itoa(status))
-	if answer == nil || answer.Value == nil {
-		if status < 300 {
-			t.Errorf("%s %s: status %d is not in the document", method, path, status)
-		}
-		return
-	}
-	content := answer.Value.Content.Get("application/json")
-	if content == nil || content.Schema == nil {
-		return
-	}
-	var value any
-	if err := json.Unmarshal(body, &value); err != nil {
-		t.Errorf("%s %s: %v", method, path, err)
-		return
-	}
-	if err := content.Schema.Value.VisitJSON(value, openapi3.MultiErrors()); err != nil {
-		t.Errorf("%s %s %d breaks the document: %v\n%s", method, path, status, err, body)
+// TestOpenAPI is where missing documents show. The checks themselves run in all
+// other tests, and TestMain holds that they needed every exception.
+func TestOpenAPI(t *testing.T) {
+	if docs, err := documents(); err != nil {
+		t.Fatal(err)
+	} else if docs == nil {
+		testenv.Missing(t, "%s names no folder with Daytona's api.json and toolbox.json", openapi.Env)
 	}
 }
 
-// operationOf finds the operation with the fewest parameters in its path.
-func operationOf(doc *openapi3.T, method, path string) *openapi3.Operation {
-	parameter := regexp.MustCompile(`\\\{[^/]+\\\}`)
-	var matches []string
-	for template := range doc.Paths.Map() {
-		pattern := parameter.ReplaceAllString(regexp.QuoteMeta(template), `[^/]+`)
-		if regexp.MustCompile("^" + pattern + "$").MatchString(path) {
-			matches = append(matches, template)
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code := m.Run()
+	if docs, err := documents(); err == nil && docs != nil && code == 0 && flag.Lookup("test.run").Value.String() == "" && !testing.Short() {
+		for _, e := range docs.Unneeded() {
+			fmt.Fprintln(os.Stderr, "no test needed the exception of", e)
+			code = 1
 		}
 	}
-	slices.SortFunc(matches, func(a, b string) int { return strings.Count(a, "{") - strings.Count(b, "{") })
-	if len(matches) == 0 {
-		return nil
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
 	}
-	return doc.Paths.Value(matches[0]).GetOperation(method)
+	os.Exit(code)
 }

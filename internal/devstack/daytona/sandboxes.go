@@ -143,8 +143,8 @@ func (s *Server) recoverSandbox(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-// saved answers after act with the record kept by the engine.
-func (s *Server) saved(w http.ResponseWriter, r *http.Request, act func(*sandbox) error, reply func(details) any) error {
+// saved answers with status after act, with the record kept by the engine.
+func (s *Server) saved(w http.ResponseWriter, r *http.Request, status int, act func(*sandbox) error) error {
 	var v details
 	var b *sandbox
 	err := s.with(r, func(found *sandbox) error {
@@ -162,11 +162,9 @@ func (s *Server) saved(w http.ResponseWriter, r *http.Request, act func(*sandbox
 		return err
 	}
 	s.save(r.Context(), b)
-	writeJSON(w, http.StatusOK, reply(v))
+	writeJSON(w, status, v)
 	return nil
 }
-
-func whole(v details) any { return v }
 
 func (s *Server) putLabels(w http.ResponseWriter, r *http.Request) error {
 	var request struct {
@@ -178,10 +176,10 @@ func (s *Server) putLabels(w http.ResponseWriter, r *http.Request) error {
 	if request.Labels == nil {
 		return problemf(http.StatusBadRequest, "labels should not be null or undefined, labels must be an object")
 	}
-	return s.saved(w, r, func(b *sandbox) error {
+	return s.saved(w, r, http.StatusOK, func(b *sandbox) error {
 		b.Labels = maps.Clone(request.Labels)
 		return nil
-	}, func(v details) any { return map[string]any{"labels": v.Labels} })
+	})
 }
 
 func (s *Server) setAutoStop(w http.ResponseWriter, r *http.Request) error {
@@ -204,10 +202,10 @@ func (s *Server) setInterval(w http.ResponseWriter, r *http.Request, least int, 
 	if n < least {
 		return problemf(http.StatusBadRequest, "interval must not be less than %d", least)
 	}
-	return s.saved(w, r, func(b *sandbox) error {
+	return s.saved(w, r, http.StatusCreated, func(b *sandbox) error {
 		set(b, n)
 		return nil
-	}, whole)
+	})
 }
 
 func (s *Server) setPublic(w http.ResponseWriter, r *http.Request) error {
@@ -215,10 +213,10 @@ func (s *Server) setPublic(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return problemf(http.StatusBadRequest, "Validation failed (boolean string is expected)")
 	}
-	return s.saved(w, r, func(b *sandbox) error {
+	return s.saved(w, r, http.StatusCreated, func(b *sandbox) error {
 		b.Public = public
 		return nil
-	}, whole)
+	})
 }
 
 // setNetwork changes what is given and leaves the rest.
@@ -258,13 +256,13 @@ func (s *Server) setNetwork(w http.ResponseWriter, r *http.Request) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), engineWait)
 	defer cancel()
 	err = s.opts.Engine.Block(ctx, id, blocked)
-	return s.saved(w, r, func(b *sandbox) error {
+	return s.saved(w, r, http.StatusOK, func(b *sandbox) error {
 		b.busy = false
 		if err != nil {
 			return fmt.Errorf("network settings: %w", err)
 		}
 		return nil
-	}, whole)
+	})
 }
 
 func set[T any](to *T, from *T) {

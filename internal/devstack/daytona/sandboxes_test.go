@@ -17,7 +17,7 @@ func TestCreate(t *testing.T) {
 		b := serve(t, daytona.Options{Engine: engine(t, place(t))})
 		created := b.want(b.api("POST", "/sandbox", object{
 			"name": "one", "env": object{"COLOUR": "blue"}, "labels": object{"a": "b"},
-			"secrets": []string{"ignored"}, "ttlMinutes": 5,
+			"unknown": []string{"ignored"}, "ttlMinutes": 5,
 		}), 200, `"state":"creating"`)
 		id := created.text("id")
 
@@ -206,13 +206,13 @@ func TestSettings(t *testing.T) {
 	t.Parallel()
 	b := serve(t, daytona.Options{Engine: hollow()})
 	id := b.create(nil)
-	b.want(b.api("PUT", "/sandbox/"+id+"/labels", object{"labels": object{"x": "y"}}), 200, `{"labels":{"x":"y"}}`)
+	b.want(b.api("PUT", "/sandbox/"+id+"/labels", object{"labels": object{"x": "y"}}), 200, `"labels":{"x":"y"}`)
 	b.want(b.api("PUT", "/sandbox/"+id+"/labels", object{}), 400, "labels")
-	b.want(b.api("POST", "/sandbox/"+id+"/autostop/30", nil), 200, `"autoStopInterval":30`)
-	b.want(b.api("POST", "/sandbox/"+id+"/autoarchive/0", nil), 200, `"autoArchiveInterval":43200`)
-	b.want(b.api("POST", "/sandbox/"+id+"/autodelete/-1", nil), 200, `"autoDeleteInterval":-1`)
+	b.want(b.api("POST", "/sandbox/"+id+"/autostop/30", nil), 201, `"autoStopInterval":30`)
+	b.want(b.api("POST", "/sandbox/"+id+"/autoarchive/0", nil), 201, `"autoArchiveInterval":43200`)
+	b.want(b.api("POST", "/sandbox/"+id+"/autodelete/-1", nil), 201, `"autoDeleteInterval":-1`)
 	b.want(b.api("POST", "/sandbox/"+id+"/autostop/soon", nil), 400, "numeric")
-	b.want(b.api("POST", "/sandbox/"+id+"/public/true", nil), 200, `"public":true`)
+	b.want(b.api("POST", "/sandbox/"+id+"/public/true", nil), 201, `"public":true`)
 	b.want(b.api("GET", "/sandbox/"+id+"/toolbox-proxy-url", nil), 200, "/toolbox")
 
 	// A list of domains cannot be enforced: the sandbox says that all is blocked.
@@ -337,6 +337,7 @@ func TestCreateAbandoned(t *testing.T) {
 		t.Fatal(err)
 	}
 	request.Header.Set("Authorization", "Bearer "+b.server.Key())
+	request.Header.Set("Content-Type", "application/json")
 	failed := make(chan error, 1)
 	go func() {
 		response, err := b.http.Do(request)
