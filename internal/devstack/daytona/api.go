@@ -19,6 +19,7 @@ func (s *Server) routes() http.Handler {
 		mux.Handle(method+" /api"+path, s.authorised(kind, s.permitted(h, permissions), s.writeAPIError))
 	}
 	mux.HandleFunc("GET /api/config", s.getConfig)
+	mux.HandleFunc("GET /api/socket.io/", s.serveEvents)
 	api("GET /api-keys/current", rateGeneral, s.getCurrentKey)
 	api("GET /snapshots", rateGeneral, s.listSnapshots)
 	api("GET /snapshots/{id}", rateGeneral, s.getSnapshot)

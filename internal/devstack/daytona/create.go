@@ -87,6 +87,7 @@ func (s *Server) place(request *createRequest) (answer details, done <-chan erro
 	}
 	s.sandboxes[b.ID] = b
 	answer = s.view(b)
+	s.publish("sandbox.created", answer)
 	return answer, s.start(b, stateCreating, func(ctx context.Context) error {
 		if err := s.pull(ctx, b, p); err != nil {
 			return err

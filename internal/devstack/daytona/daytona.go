@@ -103,7 +103,8 @@ type Server struct {
 	suspended string // why the organization is; "" while it is not
 	full      bool   // no runner takes a sandbox
 	snapshots []*snapshot
-	sandboxes map[string]*sandbox  // by id, destroyed ones included
+	sandboxes map[string]*sandbox // by id, destroyed ones included
+	watchers  map[*watcher]struct{}
 	sshAccess map[string]sshAccess // by token
 }
 
@@ -140,6 +141,7 @@ func New(opts Options) (*Server, error) {
 		limits:    newLimiter(opts.RateLimit),
 		snapshots: snapshots,
 		sandboxes: make(map[string]*sandbox),
+		watchers:  make(map[*watcher]struct{}),
 		sshAccess: make(map[string]sshAccess),
 	}, nil
 }

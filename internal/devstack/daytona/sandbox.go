@@ -173,9 +173,10 @@ func (s *Server) up(b *sandbox) {
 // has checked that the sandbox is not busy.
 func (s *Server) change(b *sandbox, via, to state, work func(context.Context) error) <-chan error {
 	b.busy = true
-	b.State, b.DesiredState = via, to
+	b.DesiredState = to
 	b.UpdatedAt = s.now().UTC()
 	b.LastActivityAt = b.UpdatedAt
+	s.move(b, via)
 	done := make(chan error, 1)
 	s.work.Go(func() {
 		// A change that began is finished even when the server closes.
@@ -186,14 +187,16 @@ func (s *Server) change(b *sandbox, via, to state, work func(context.Context) er
 		b.busy = false
 		b.UpdatedAt = s.now().UTC()
 		b.LastActivityAt = b.UpdatedAt
-		b.State, b.ErrorReason = to, ""
+		reached := to
+		b.ErrorReason = ""
 		switch {
 		case err != nil:
-			b.State, b.ErrorReason = stateError, err.Error()
+			reached, b.ErrorReason = stateError, err.Error()
 			s.log.Warn("sandbox failed", "sandbox", b.ID, "change", via, "error", err)
 		case to == stateStopped:
 			b.StoppedAt = b.UpdatedAt
 		}
+		s.move(b, reached)
 		s.mu.Unlock()
 		// Whether a sandbox runs is the engine's to know: starting and
 		// destroying leave nothing to save.

@@ -43,7 +43,7 @@ func (s *Server) pull(ctx context.Context, b *sandbox, p *snapshot) error {
 	s.mu.Lock()
 	pulled := p.pulled
 	if !pulled && s.opts.Delays.Pull > 0 {
-		b.State = statePullingSnapshot
+		s.move(b, statePullingSnapshot)
 	}
 	s.mu.Unlock()
 	if pulled {

@@ -84,7 +84,7 @@ func (d *Documents) Check(report func(error)) func(http.Handler) http.Handler {
 // of says which document a URL is of, and its path there.
 func (d *Documents) of(u *url.URL) (*document, string) {
 	escaped := u.EscapedPath()
-	if path, ok := strings.CutPrefix(escaped, "/api/"); ok {
+	if path, ok := strings.CutPrefix(escaped, "/api/"); ok && path != "socket.io/" { // the event socket is no operation
 		return d.api, "/" + path
 	}
 	if rest, ok := strings.CutPrefix(escaped, "/toolbox/"); ok {
