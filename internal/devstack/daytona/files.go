@@ -2,12 +2,14 @@ package daytona
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
 	"net/http"
+	"net/textproto"
 	"os"
 	"path"
 	"regexp"
@@ -353,12 +355,23 @@ func (c *call) sendPart(form *multipart.Writer, name string) error {
 	case out.part != nil:
 		panic(http.ErrAbortHandler)
 	}
-	part, errPart := form.CreateFormFile("error", name)
+	part, errPart := form.CreatePart(textproto.MIMEHeader{
+		"Content-Disposition": {multipart.FileContentDisposition("error", name)},
+		"Content-Type":        {"application/json; charset=utf-8"}, // SDKs parse no other
+	})
 	if errPart != nil {
 		return errPart
 	}
 	p := asProblem(err)
-	return json.NewEncoder(part).Encode(map[string]any{"message": p.message, "statusCode": p.status})
+	code := map[int]string{
+		http.StatusBadRequest: "INVALID_FILE_PATH",
+		http.StatusForbidden:  "FILE_ACCESS_DENIED",
+		http.StatusNotFound:   "FILE_NOT_FOUND",
+	}[p.status]
+	return json.NewEncoder(part).Encode(toolboxError{
+		StatusCode: p.status, Message: p.message, Code: cmp.Or(code, "FILE_READ_FAILED"),
+		Timestamp: time.Now().UTC(), Path: name, Method: c.r.Method,
+	})
 }
 
 // partWriter begins the part with the first bytes.
