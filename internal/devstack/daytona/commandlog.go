@@ -67,6 +67,16 @@ func (l *commandLog) line(from stream, line []byte) {
 	l.marked = append(append(l.marked, line...), '\n')
 }
 
+// echo shows a command's input in its log, as output with one mark.
+func (l *commandLog) echo(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.marked)+len(text) <= maxLog {
+		l.marked = append(append(l.marked, stdoutMark...), text...)
+		l.notify()
+	}
+}
+
 // finish records that the command writes no more to a stream. The exit code
 // counts with stdout.
 func (l *commandLog) finish(from stream, exit int) {
@@ -127,14 +137,30 @@ func (l *commandLog) follow(ctx context.Context, ended <-chan struct{}, yield fu
 // split returns what went to each output, without the marks.
 func split(marked []byte) (out, errs string) {
 	var to [2]bytes.Buffer
-	for line := range bytes.Lines(marked) {
-		if text, ok := bytes.CutPrefix(line, []byte(stdoutMark)); ok {
-			to[stdout].Write(text)
-		} else if text, ok := bytes.CutPrefix(line, []byte(stderrMark)); ok {
-			to[stderr].Write(text)
+	var current *bytes.Buffer
+	for len(marked) > 0 {
+		if after, ok := bytes.CutPrefix(marked, []byte(stdoutMark)); ok {
+			current, marked = &to[stdout], after
+		} else if after, ok := bytes.CutPrefix(marked, []byte(stderrMark)); ok {
+			current, marked = &to[stderr], after
 		}
+		text := marked[:nextMark(marked)]
+		if current != nil {
+			current.Write(text)
+		}
+		marked = marked[len(text):]
 	}
 	return to[stdout].String(), to[stderr].String()
+}
+
+// nextMark returns where the next mark is, or the text's end.
+func nextMark(text []byte) int {
+	for i := range text {
+		if rest := text[i:]; bytes.HasPrefix(rest, []byte(stdoutMark)) || bytes.HasPrefix(rest, []byte(stderrMark)) {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // unmarked returns the log as plain text.

@@ -38,7 +38,8 @@ func FuzzDemux(f *testing.F) {
 			want += "\n"
 		}
 		out, errs := split(marked)
-		if len(output) < maxLine && (out != want || errs != want) {
+		clean := string(unmarked([]byte(output))) == output // a mark in the output counts as one
+		if clean && len(output) < maxLine && (out != want || errs != want) {
 			t.Errorf("logged %q and %q, want %q", out, errs, want)
 		}
 		marked, ended, _, _ = second.log.read(0)

@@ -82,4 +82,19 @@ type Command struct {
 	// has ended, to end a read that waits.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Terminal, when set, is the size of a terminal that the program gets for
+	// its input and its outputs; what it shows comes to Stdout. The terminal
+	// ends with the program.
+	Terminal *Size
+	// Started, when set, is called once, before any output comes.
+	Started func(Process)
+}
+
+// Size is a terminal's, in characters.
+type Size struct{ Cols, Rows uint16 }
+
+// Process is a command's program that runs.
+type Process struct {
+	PID    int              // in the sandbox; it leads a session of its own
+	Resize func(Size) error // of its terminal, if it has one
 }

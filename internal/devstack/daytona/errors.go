@@ -14,12 +14,25 @@ import (
 type problem struct {
 	status  int
 	message string
+	short   bool // v0.190 says no more than {"error": message}
+	silent  bool // v0.190 answers it without a body
 }
 
 func (p *problem) Error() string { return p.message }
 
 func problemf(status int, format string, args ...any) error {
 	return &problem{status: status, message: fmt.Sprintf(format, args...)}
+}
+
+// refusef is for the toolbox operations that put their errors shortly.
+func refusef(status int, format string, args ...any) error {
+	return &problem{status: status, message: fmt.Sprintf(format, args...), short: true}
+}
+
+// hasStatus reports whether an error is a problem with a status.
+func hasStatus(err error, status int) bool {
+	var p *problem
+	return errors.As(err, &p) && p.status == status
 }
 
 // asProblem gives an error the status it is answered with.
@@ -30,13 +43,13 @@ func asProblem(err error) *problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &tooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, "request entity too large"}
+		return &problem{status: http.StatusRequestEntityTooLarge, message: "request entity too large"}
 	case errors.Is(err, ErrStopped):
-		return &problem{http.StatusBadRequest, notStarted}
+		return &problem{status: http.StatusBadRequest, message: notStarted}
 	case errors.Is(err, context.DeadlineExceeded):
-		return &problem{http.StatusRequestTimeout, "request timed out"}
+		return &problem{status: http.StatusRequestTimeout, message: "request timed out"}
 	}
-	return &problem{http.StatusInternalServerError, err.Error()}
+	return &problem{status: http.StatusInternalServerError, message: err.Error()}
 }
 
 // notStarted is what the proxies answer for a sandbox that does not run.
@@ -59,6 +72,7 @@ type toolboxError struct {
 	Timestamp  time.Time `json:"timestamp"`
 	Path       string    `json:"path"`
 	Method     string    `json:"method"`
+	Error      string    `json:"error,omitempty"`
 }
 
 func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, err error) {
@@ -71,6 +85,10 @@ func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, err error
 
 func (s *Server) writeToolboxError(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
+	if p.silent {
+		w.WriteHeader(p.status)
+		return
+	}
 	code := map[int]string{
 		http.StatusBadRequest:     "BAD_REQUEST",
 		http.StatusUnauthorized:   "UNAUTHORIZED",
@@ -78,14 +96,19 @@ func (s *Server) writeToolboxError(w http.ResponseWriter, r *http.Request, err e
 		http.StatusNotFound:       "NOT_FOUND",
 		http.StatusRequestTimeout: "REQUEST_TIMEOUT",
 		http.StatusConflict:       "CONFLICT",
+		http.StatusGone:           "GONE",
 	}[p.status]
 	if code == "" {
 		code = "INTERNAL_SERVER_ERROR"
 	}
-	writeJSON(w, p.status, toolboxError{
+	body := toolboxError{
 		StatusCode: p.status, Message: p.message, Code: code,
 		Timestamp: s.now().UTC(), Path: r.URL.Path, Method: r.Method,
-	})
+	}
+	if p.short {
+		body.Error = p.message // beside the rest, which the newer documents ask for
+	}
+	writeJSON(w, p.status, body)
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -75,8 +75,7 @@ func (c *call) onPath(script string, args ...string) (string, error) {
 
 func (c *call) fileInfo() error {
 	out, err := c.onPath(statFile)
-	var p *problem
-	if errors.As(err, &p) && p.status == http.StatusNotFound {
+	if hasStatus(err, http.StatusNotFound) {
 		c.w.WriteHeader(http.StatusNotFound) // without a body, as v0.190 does
 		return nil
 	}

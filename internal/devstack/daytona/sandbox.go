@@ -165,7 +165,7 @@ func (s *Server) adopt(saved Saved) {
 // up gives a sandbox what it has while it runs.
 func (s *Server) up(b *sandbox) {
 	b.token = rand.Text()
-	b.tools = newTools(s.ctx, s.opts.Engine, b.ID, &s.work)
+	b.tools = s.newTools(b.ID)
 }
 
 // change starts a state change in the background and returns a channel that

@@ -3,7 +3,7 @@ package daytona
 import (
 	"bytes"
 	"context"
-	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,8 +13,11 @@ import (
 	"sync"
 )
 
-// entrypointSession is the session that the image's entrypoint runs in.
-const entrypointSession = "entrypoint"
+// The session that the image's entrypoint runs in, and its one command.
+const (
+	entrypointSession = "entrypoint"
+	entrypointCommand = "entrypoint_command"
+)
 
 // session is one shell that runs commands one after the other. A command that
 // ends the shell ends the session: its exit code is never recorded and later
@@ -26,12 +29,14 @@ type session struct {
 	ended  chan struct{} // closed when the shell is gone
 
 	mu       sync.Mutex
+	pid      int // the shell's, once it runs
 	commands []*sessionCommand
 }
 
 // sessionCommand is one command of a session.
 type sessionCommand struct {
 	id, text string
+	quiet    bool // its input is not in its log
 	log      *commandLog
 }
 
@@ -42,13 +47,39 @@ const maxQueue = 256
 // can close.
 const sessionShell = "exec 8>&1 9>&2; exec " + anyShell
 
-// frame runs a command in the session's own shell, without input, and marks
-// its end on both outputs.
-const frame = `{
-%s
-} </dev/null >&8 2>&9 8>&- 9>&-
+// frame runs a command in the session's own shell and marks its end on both
+// outputs. Its parameters: what comes before the group, what its first line
+// is, the command, the group's input.
+const frame = `%s {
+%s%s
+} %s >&8 2>&9 8>&- 9>&-
 { printf '%s%%d%s' "$?" >&8; printf '%s0%s' >&9; }
 `
+
+// A command that is waited for has no input. Any other reads what is sent to
+// it from a pipe that never ends: it is the shell's own input while the
+// command runs, has no name any more, and goes with the command.
+const (
+	noInput   = "</dev/null"
+	inputPipe = "/tmp/.session-input-"
+	// sendInput writes to the input of the shell "$1", if that is the pipe
+	// "$2".
+	sendInput = `case $(readlink "/proc/$1/fd/0") in
+"$2"*) exec cat >"/proc/$1/fd/0" ;;
+esac
+echo "no such file or directory" >&2
+exit 1`
+)
+
+func (c *sessionCommand) script(input bool) string {
+	begin, end := mark(c.id)
+	before, first, source := "", "", noInput
+	if input {
+		pipe := inputPipe + c.id
+		before, first, source = "mkfifo -m 600 "+pipe+" &&", "command rm -f "+pipe+"\n", "<>"+pipe
+	}
+	return fmt.Sprintf(frame, before, first, c.text, source, begin, end, begin, end)
+}
 
 // open starts a session's shell. The caller holds t.mu.
 func (t *tools) open(id string) *session {
@@ -63,6 +94,11 @@ func (t *tools) open(id string) *session {
 			Stdin:  input,
 			Stdout: &demux{session: s, stream: stdout},
 			Stderr: &demux{session: s, stream: stderr},
+			Started: func(p Process) {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				s.pid = p.PID
+			},
 		})
 		input.Close()
 		close(s.ended)
@@ -84,24 +120,44 @@ func (t *tools) open(id string) *session {
 	return s
 }
 
-// exec hands a command to the shell.
-func (s *session) exec(text string) (*sessionCommand, error) {
-	c := &sessionCommand{id: rand.Text(), text: text, log: newCommandLog()}
-	begin, end := mark(c.id)
+// exec hands a command to the shell. Only a command with input can be sent
+// any.
+func (s *session) exec(c *sessionCommand, input bool) error {
+	c.log = newCommandLog()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
 	case <-s.ended:
-		return nil, problemf(http.StatusInternalServerError, "failed to write command: write |1: broken pipe")
+		return errors.New("failed to write command: write |1: broken pipe")
 	default:
 	}
 	select {
-	case s.queue <- fmt.Sprintf(frame, text, begin, end, begin, end):
+	case s.queue <- c.script(input):
 		s.commands = append(s.commands, c)
-		return c, nil
+		return nil
 	default:
-		return nil, problemf(http.StatusInternalServerError, "too many commands wait in this session")
+		return errors.New("too many commands wait in this session")
 	}
+}
+
+// send gives a running command a line of input.
+func (t *tools) send(ctx context.Context, s *session, c *sessionCommand, line string) error {
+	if _, ended, exit, _ := c.log.read(0); ended {
+		return problemf(http.StatusGone, "command has already completed with exit code %d", exit)
+	}
+	s.mu.Lock()
+	pid := strconv.Itoa(s.pid)
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, scriptWait)
+	defer cancel()
+	err := t.run(ctx, sendInput, []string{pid, inputPipe + c.id}, Command{Stdin: strings.NewReader(line)})
+	if hasStatus(err, http.StatusBadRequest) {
+		return problemf(http.StatusInternalServerError, "failed to open input pipe: %v", err)
+	}
+	if err == nil && !c.quiet {
+		c.log.echo(line)
+	}
+	return err
 }
 
 // mark returns what surrounds the exit code at a command's end; the command
@@ -188,7 +244,7 @@ func (t *tools) runEntrypoint(entrypoint []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	// A session just opened takes a first command.
-	_, _ = t.open(entrypointSession).exec(strings.Join(words, " "))
+	_ = t.open(entrypointSession).exec(&sessionCommand{id: entrypointCommand, text: strings.Join(words, " ")}, true)
 }
 
 func (t *tools) session(id string) (*session, error) {

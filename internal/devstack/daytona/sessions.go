@@ -1,6 +1,8 @@
 package daytona
 
 import (
+	"cmp"
+	"crypto/rand"
 	"errors"
 	"net/http"
 	"strconv"
@@ -43,8 +45,10 @@ func (c *call) listSessions() error {
 	c.tools.mu.Lock()
 	defer c.tools.mu.Unlock()
 	views := []sessionView{}
-	for _, s := range c.tools.sessions {
-		views = append(views, s.view())
+	for id, s := range c.tools.sessions {
+		if id != entrypointSession {
+			views = append(views, s.view())
+		}
 	}
 	return c.answer(views)
 }
@@ -58,6 +62,9 @@ func (c *call) createSession() error {
 	}
 	if request.SessionID == "" {
 		return problemf(http.StatusBadRequest, "sessionId is required")
+	}
+	if request.SessionID == entrypointSession {
+		return problemf(http.StatusBadRequest, "provided session ID is reserved and cannot be created/overridden")
 	}
 	c.tools.mu.Lock()
 	defer c.tools.mu.Unlock()
@@ -82,7 +89,7 @@ func (c *call) getSession() error {
 
 // deleteSession kills the shell and what runs in it.
 func (c *call) deleteSession() error {
-	s, err := c.tools.session(c.r.PathValue("session"))
+	s, err := c.session("delete")
 	if err != nil {
 		return err
 	}
@@ -99,27 +106,43 @@ func (c *call) deleteSession() error {
 	return nil
 }
 
+// session finds the session that the path names, to do more than look at it:
+// the entrypoint's is not for that.
+func (c *call) session(do string) (*session, error) {
+	id := c.r.PathValue("session")
+	if id == entrypointSession {
+		return nil, problemf(http.StatusBadRequest, "can't %s entrypoint session", do)
+	}
+	return c.tools.session(id)
+}
+
 func (c *call) execSession() error {
 	var request struct {
-		Command  string `json:"command"`
-		RunAsync bool   `json:"runAsync"`
-		Async    bool   `json:"async"` // its older name
+		Command           string `json:"command"`
+		RunAsync          bool   `json:"runAsync"`
+		Async             bool   `json:"async"` // its older name
+		SuppressInputEcho bool   `json:"suppressInputEcho"`
 	}
 	if err := readJSON(c.w, c.r, &request); err != nil {
-		return err
+		return c.silent(err)
 	}
 	if strings.TrimSpace(request.Command) == "" {
-		return problemf(http.StatusBadRequest, "command is required")
+		return c.silent(problemf(http.StatusBadRequest, "command cannot be empty"))
 	}
-	s, err := c.tools.session(c.r.PathValue("session"))
+	s, err := c.session("execute command in")
+	if hasStatus(err, http.StatusNotFound) {
+		// v0.190 wraps this one and what follows, and so forgets the status.
+		return problemf(http.StatusInternalServerError, "failed to execute command: %v", err)
+	}
 	if err != nil {
 		return err
 	}
-	command, err := s.exec(request.Command)
-	if err != nil {
-		return err
+	async := request.RunAsync || request.Async
+	command := &sessionCommand{id: rand.Text(), text: request.Command, quiet: request.SuppressInputEcho}
+	if err := s.exec(command, async); err != nil {
+		return problemf(http.StatusInternalServerError, "failed to execute command: %v", err)
 	}
-	if request.RunAsync || request.Async {
+	if async {
 		writeJSON(c.w, http.StatusAccepted, map[string]string{"cmdId": command.id})
 		return nil
 	}
@@ -131,10 +154,38 @@ func (c *call) execSession() error {
 	if !ended {
 		return problemf(http.StatusInternalServerError, "session ended before the command did")
 	}
-	out, errs := split(text)
-	return c.answer(map[string]any{
-		"cmdId": command.id, "exitCode": exit, "output": string(text), "stdout": out, "stderr": errs,
-	})
+	answer := map[string]any{"cmdId": command.id, "exitCode": exit, "output": string(c.known(text))}
+	if c.splits() {
+		answer["stdout"], answer["stderr"] = split(text)
+	}
+	return c.answer(answer)
+}
+
+// sendInput gives an asynchronous command a line of input.
+func (c *call) sendInput() error {
+	var request struct {
+		Data string `json:"data"`
+	}
+	if err := readJSON(c.w, c.r, &request); err != nil {
+		return err
+	}
+	s, err := c.session("send input to")
+	if err != nil {
+		return err
+	}
+	command, err := s.command(c.r.PathValue("command"))
+	if err != nil {
+		return err
+	}
+	line := request.Data
+	if !strings.HasSuffix(line, "\n") {
+		line += "\n"
+	}
+	if err := c.tools.send(c.r.Context(), s, command, line); err != nil {
+		return err
+	}
+	c.w.WriteHeader(http.StatusNoContent)
+	return nil
 }
 
 // command finds the session and the command that the path names.
@@ -163,15 +214,24 @@ func (c *call) commandLogs() error {
 	return c.logs(s, command)
 }
 
-// entrypointLogs is the log of the entrypoint's one command.
-func (c *call) entrypointLogs() error {
-	s, err := c.tools.session(c.r.PathValue("session"))
+// getEntrypoint and entrypointLogs are of the session that the toolbox keeps
+// from all other uses.
+func (c *call) getEntrypoint() error {
+	s, err := c.tools.session(entrypointSession)
 	if err != nil {
 		return err
 	}
-	command := s.at(0)
-	if s.id != entrypointSession || command == nil {
-		return problemf(http.StatusNotFound, "entrypoint session not found")
+	return c.answer(s.view())
+}
+
+func (c *call) entrypointLogs() error {
+	s, err := c.tools.session(entrypointSession)
+	if err != nil {
+		return err
+	}
+	command, err := s.command(entrypointCommand)
+	if err != nil {
+		return err
 	}
 	return c.logs(s, command)
 }
@@ -182,36 +242,79 @@ func (c *call) logs(s *session, command *sessionCommand) error {
 		return c.followLogs(s, command)
 	}
 	text, _, _, _ := command.log.read(0)
-	if !knowsStreams(c.r.Header.Get("X-Daytona-SDK-Version")) {
+	if !c.splits() {
 		c.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		_, err := c.w.Write(unmarked(text))
+		_, err := c.w.Write(c.known(text))
 		return err
 	}
 	out, errs := split(text)
 	return c.answer(map[string]string{"output": string(text), "stdout": out, "stderr": errs})
 }
 
-// knowsStreams reports whether an SDK is at least 0.167, or a "dev" one.
-func knowsStreams(sdk string) bool {
+// sdkProtocol is how an SDK that cannot set headers tells its version as it
+// opens a WebSocket.
+const sdkProtocol = "X-Daytona-SDK-Version~"
+
+// sdkVersion returns the version that the caller's SDK tells, or "".
+func (c *call) sdkVersion() string {
+	return cmp.Or(c.r.Header.Get("X-Daytona-SDK-Version"), strings.TrimPrefix(c.versionProtocol(), sdkProtocol))
+}
+
+func (c *call) versionProtocol() string {
+	for protocol := range strings.SplitSeq(c.r.Header.Get("Sec-WebSocket-Protocol"), ",") {
+		if protocol = strings.TrimSpace(protocol); strings.HasPrefix(protocol, sdkProtocol) {
+			return protocol
+		}
+	}
+	return ""
+}
+
+// splits reports whether the caller's SDK, at least 0.167 or a "dev" one,
+// gets standard output and error apart.
+func (c *call) splits() bool { return sdkSince(c.sdkVersion(), 167, false) }
+
+// known returns a log as the caller knows it: before 0.27 without marks.
+func (c *call) known(text []byte) []byte {
+	sdk := c.sdkVersion()
+	if sdk == "" && c.r.Header.Get("X-Daytona-Split-Output") != "true" || !sdkSince(sdk, 27, true) {
+		return unmarked(text)
+	}
+	return text
+}
+
+// sdkSince reports whether an SDK's version is at least 0.minor, or a "dev"
+// one.
+func sdkSince(sdk string, minor int, otherwise bool) bool {
 	major, rest, _ := strings.Cut(strings.TrimPrefix(sdk, "v"), ".")
-	minor, _, _ := strings.Cut(rest, ".")
+	text, _, _ := strings.Cut(rest, ".")
 	m, errMajor := strconv.Atoi(major)
-	n, errMinor := strconv.Atoi(minor)
-	return sdk == "dev" || errMajor == nil && errMinor == nil && (m > 0 || n >= 167)
+	n, errMinor := strconv.Atoi(text)
+	switch {
+	case strings.Contains(sdk, "dev"):
+		return true
+	case errMajor != nil || errMinor != nil:
+		return otherwise
+	}
+	return m > 0 || n >= minor
+}
+
+// upgrade makes the connection a WebSocket. On an error it has answered.
+func (c *call) upgrade() (*websocket.Conn, error) {
+	return websocket.Accept(c.w, c.r, &websocket.AcceptOptions{Subprotocols: []string{c.versionProtocol()}})
 }
 
 // followLogs streams the log with its marks. A WebSocket ends with the
 // command; a plain response does not, as in Daytona: the client hangs up.
 func (c *call) followLogs(s *session, command *sessionCommand) error {
 	if strings.EqualFold(c.r.Header.Get("Upgrade"), "websocket") {
-		conn, err := websocket.Accept(c.w, c.r, nil)
+		conn, err := c.upgrade()
 		if err != nil {
-			return nil // Accept has answered
+			return nil // it has answered
 		}
 		defer func() { _ = conn.CloseNow() }()
 		ctx := conn.CloseRead(c.r.Context())
 		err = command.log.follow(ctx, s.ended, func(text []byte) error {
-			return conn.Write(ctx, websocket.MessageBinary, text)
+			return conn.Write(ctx, websocket.MessageBinary, c.known(text))
 		})
 		if err == nil {
 			conn.Close(websocket.StatusNormalClosure, "")
@@ -224,7 +327,7 @@ func (c *call) followLogs(s *session, command *sessionCommand) error {
 		return err
 	}
 	err := command.log.follow(c.r.Context(), s.ended, func(text []byte) error {
-		_, err := c.w.Write(text)
+		_, err := c.w.Write(c.known(text))
 		return errors.Join(err, flush())
 	})
 	if err == nil {

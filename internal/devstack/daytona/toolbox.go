@@ -17,6 +17,11 @@ func (s *Server) toolboxRoutes() http.Handler {
 	route := func(pattern string, h func(*call) error) {
 		method, path, _ := strings.Cut(pattern, " ")
 		mux.Handle(method+" /toolbox/{id}"+path, s.authorised(rateGeneral, func(w http.ResponseWriter, r *http.Request) error {
+			// A WebSocket is out of http.Server's sight, but not out of Close's.
+			if !s.begin() {
+				return ErrStopped
+			}
+			defer s.work.Done()
 			_, tools, err := s.running(r.PathValue("id"), false)
 			if err != nil {
 				return err
@@ -34,9 +39,17 @@ func (s *Server) toolboxRoutes() http.Handler {
 	route("GET /process/session/{session}", (*call).getSession)
 	route("DELETE /process/session/{session}", (*call).deleteSession)
 	route("POST /process/session/{session}/exec", (*call).execSession)
-	route("GET /process/session/{session}/logs", (*call).entrypointLogs)
+	route("GET /process/session/entrypoint", (*call).getEntrypoint)
+	route("GET /process/session/entrypoint/logs", (*call).entrypointLogs)
 	route("GET /process/session/{session}/command/{command}", (*call).getCommand)
 	route("GET /process/session/{session}/command/{command}/logs", (*call).commandLogs)
+	route("POST /process/session/{session}/command/{command}/input", (*call).sendInput)
+	route("GET /process/pty", (*call).listPTYs)
+	route("POST /process/pty", (*call).createPTY)
+	route("GET /process/pty/{pty}", (*call).getPTY)
+	route("DELETE /process/pty/{pty}", (*call).deletePTY)
+	route("GET /process/pty/{pty}/connect", (*call).connectPTY)
+	route("POST /process/pty/{pty}/resize", (*call).resizePTY)
 
 	route("GET /files", (*call).listFiles)
 	route("DELETE /files", (*call).deleteFile)
@@ -67,12 +80,22 @@ func (c *call) answer(body any) error {
 	return nil
 }
 
+// silent makes an error one that v0.190 answers without a body.
+func (c *call) silent(err error) error {
+	if err == nil {
+		return nil
+	}
+	p := *asProblem(err)
+	p.silent = true
+	return &p
+}
+
 func (c *call) dir(variable string) error {
-	var out bytes.Buffer
-	if err := c.tools.script(c.r.Context(), `printf %s "`+variable+`"`, nil, &out); err != nil {
+	dir, err := c.tools.expand(c.r.Context(), variable)
+	if err != nil {
 		return err
 	}
-	return c.answer(map[string]string{"dir": out.String()})
+	return c.answer(map[string]string{"dir": dir})
 }
 
 // tools is the toolbox of one sandbox while it runs.
@@ -82,18 +105,23 @@ type tools struct {
 	ctx    context.Context // ends when the sandbox stops
 	cancel context.CancelFunc
 	work   *sync.WaitGroup // the server's
+	now    func() time.Time
 
-	mu       sync.Mutex
-	sessions map[string]*session
+	mu        sync.Mutex
+	sessions  map[string]*session
+	terminals map[string]*terminal
 }
 
-func newTools(ctx context.Context, engine Engine, id string, work *sync.WaitGroup) *tools {
-	t := &tools{engine: engine, id: id, work: work, sessions: make(map[string]*session)}
-	t.ctx, t.cancel = context.WithCancel(ctx)
+func (s *Server) newTools(id string) *tools {
+	t := &tools{
+		engine: s.opts.Engine, id: id, work: &s.work, now: s.now,
+		sessions: make(map[string]*session), terminals: make(map[string]*terminal),
+	}
+	t.ctx, t.cancel = context.WithCancel(s.ctx)
 	return t
 }
 
-// close ends the sessions.
+// close ends the sessions and the terminals.
 func (t *tools) close() { t.cancel() }
 
 // anyShell is the shell that commands run in: the first of these that the
@@ -114,6 +142,13 @@ func (t *tools) script(ctx context.Context, text string, args []string, out *byt
 	ctx, cancel := context.WithTimeout(ctx, scriptWait)
 	defer cancel()
 	return t.run(ctx, text, args, Command{Stdout: &bounded{buffer: out, left: maxOutput}})
+}
+
+// expand returns what a shell makes of a variable, such as "$HOME".
+func (t *tools) expand(ctx context.Context, variable string) (string, error) {
+	var out bytes.Buffer
+	err := t.script(ctx, `printf %s "`+variable+`"`, nil, &out)
+	return out.String(), err
 }
 
 // run runs a script of ours; its failure becomes the answer's status.

@@ -63,21 +63,28 @@ func TestSession(t *testing.T) {
 		exec := func(session string, request object) reply {
 			return b.toolbox("POST", id, sessions+"/"+session+"/exec", request)
 		}
+		splitting := func(session string, request object) reply {
+			return b.toolbox("POST", id, sessions+"/"+session+"/exec", request, "X-Daytona-SDK-Version", "0.205.1")
+		}
 		b.want(b.toolbox("POST", id, sessions, object{"sessionId": "s"}), 201, "")
 		b.want(b.toolbox("POST", id, sessions, object{"sessionId": "s"}), 409, "exists")
 		b.want(b.toolbox("POST", id, sessions, object{}), 400, "sessionId")
-		b.want(exec("none", object{"command": "true"}), 404, "session not found")
+		b.want(exec("none", object{"command": "true"}), 500, "session not found")
+		b.want(b.toolbox("GET", id, sessions+"/none", nil), 404, "session not found")
+		if r := b.want(exec("s", object{"command": " "}), 400, ""); len(r.body) != 0 {
+			b.Errorf("v0.190 says nothing here: %s", r.body)
+		}
 
 		// The shell is the same from command to command.
 		b.want(exec("s", object{"command": "cd /usr; X=kept; echo err >&2; (exit 4)"}), 200, `"exitCode":4`)
-		r := b.want(exec("s", object{"command": "echo $X; printf no-newline; pwd >&2"}), 200, `"exitCode":0`)
+		r := b.want(splitting("s", object{"command": "echo $X; printf no-newline; pwd >&2"}), 200, `"exitCode":0`)
 		if r.text("stdout") != "kept\nno-newline\n" || r.text("stderr") != "/usr\n" ||
 			!strings.Contains(r.text("output"), "\x01\x01\x01kept\n") || !strings.Contains(r.text("output"), "\x02\x02\x02/usr\n") {
 			b.Errorf("%s", r.body)
 		}
 		// Redirections of the shell itself stay with their command.
 		b.want(exec("s", object{"command": "exec >/dev/null 2>&1"}), 200, `"exitCode":0`)
-		b.want(exec("s", object{"command": "echo back"}), 200, `"stdout":"back\n"`)
+		b.want(splitting("s", object{"command": "echo back"}), 200, `"stdout":"back\n"`)
 
 		slow := b.want(exec("s", object{"command": "echo begun; sleep 0.3; echo done", "runAsync": true}), 202, "cmdId").text("cmdId")
 		next := b.want(exec("s", object{"command": "echo queued", "runAsync": true}), 202, "cmdId").text("cmdId")
@@ -95,7 +102,7 @@ func TestSession(t *testing.T) {
 			if got := strings.HasPrefix(r.header.Get("Content-Type"), "application/json"); got != json {
 				b.Errorf("version %q: %s", version, r.header.Get("Content-Type"))
 			}
-			if !json && string(r.body) != "begun\ndone\n" {
+			if want := map[bool]string{true: "begun\ndone\n", false: "\x01\x01\x01begun\n\x01\x01\x01done\n"}[version == ""]; !json && string(r.body) != want {
 				b.Errorf("version %q: %q", version, r.body)
 			}
 		}
@@ -117,10 +124,58 @@ func TestSession(t *testing.T) {
 		b.want(exec("s", object{"command": "sleep 1005", "runAsync": true}), 202, "")
 		b.want(b.toolbox("DELETE", id, sessions+"/s", nil), 204, "")
 		b.want(b.toolbox("GET", id, sessions+"/s", nil), 404, "session not found")
-		b.eventually("the end of the session's command", func() bool {
-			_, out := b.run(id, "cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'sleep 100[5]'")
-			return out == "0\n"
-		})
+		b.gone(id, "sleep 1005")
+	})
+}
+
+// A command that is not waited for can be sent input; one that is has none.
+func TestSessionInput(t *testing.T) {
+	suite(t, func(b *bench, id string) {
+		const session = "/process/session/s"
+		b.want(b.toolbox("POST", id, "/process/session", object{"sessionId": "s"}), 201, "")
+		exec := func(request object) reply {
+			return b.toolbox("POST", id, session+"/exec", request, "X-Daytona-SDK-Version", "0.205.1")
+		}
+		send := func(command, data string) reply {
+			return b.toolbox("POST", id, session+"/command/"+command+"/input", object{"data": data})
+		}
+		command := func(id2 string) reply { return b.toolbox("GET", id, session+"/command/"+id2, nil) }
+		logs := func(id2 string) reply {
+			return b.toolbox("GET", id, session+"/command/"+id2+"/logs", nil, "X-Daytona-SDK-Version", "0.205.1")
+		}
+		b.want(exec(object{"command": "cat; echo whole"}), 200, `"stdout":"whole\n"`)
+
+		first := b.want(exec(object{"command": "echo ready; read -r a; read -r b; echo \"<$a|$b>\"", "runAsync": true}), 202, "").text("cmdId")
+		next := b.want(exec(object{"command": "read -r a; echo \"<$a>\"", "runAsync": true, "suppressInputEcho": true}), 202, "").text("cmdId")
+		b.eventually("the first command", func() bool { return strings.Contains(string(logs(first).body), "ready") })
+		b.want(send(next, "too early"), 500, "input pipe")
+		b.want(send(first, "one"), 204, "")
+		b.want(send(first, "two\nleft over\n"), 204, "")
+		b.eventually("its end", func() bool { return command(first).text("exitCode") == "0" })
+		// What it did not read is lost; what it was sent is in its log.
+		if r := logs(first); r.text("stdout") != "ready\none\n<one|two>\ntwo\nleft over\n" && r.text("stdout") != "ready\none\ntwo\nleft over\n<one|two>\n" {
+			b.Errorf("%s", r.body)
+		}
+		b.eventually("the second command", func() bool { return send(next, "three").status == 204 })
+		b.eventually("its end", func() bool { return command(next).text("exitCode") == "0" })
+		if r := logs(next); r.text("stdout") != "<three>\n" {
+			b.Errorf("%s", r.body)
+		}
+		b.want(send(next, "late"), 410, "already completed")
+		b.want(send("none", "x"), 404, "command not found")
+	})
+}
+
+// The entrypoint's session can only be looked at.
+func TestEntrypointReserved(t *testing.T) {
+	suite(t, func(b *bench, id string) {
+		const session = "/process/session/entrypoint"
+		b.want(b.toolbox("GET", id, session+"/command/entrypoint_command", nil), 200, `"id":"entrypoint_command"`)
+		b.want(b.toolbox("GET", id, "/process/session", nil), 200, "[]")
+		b.want(b.toolbox("POST", id, "/process/session", object{"sessionId": "entrypoint"}), 400, "reserved")
+		b.want(b.toolbox("POST", id, session+"/exec", object{"command": "true"}), 400, "entrypoint session")
+		b.want(b.toolbox("POST", id, session+"/command/entrypoint_command/input", object{"data": "x"}), 400, "entrypoint session")
+		b.want(b.toolbox("DELETE", id, session, nil), 400, "entrypoint session")
 	})
 }
 
@@ -134,7 +189,7 @@ func TestFollow(t *testing.T) {
 				object{"command": "echo one; sleep 0.2; echo two >&2", "runAsync": true}), 202, "").text("cmdId")
 			return strings.TrimSuffix(b.server.URL(), "/api") + "/toolbox/" + id + "/process/session/s/command/" + command + "/logs?follow=true"
 		}
-		header := http.Header{"Authorization": {"Bearer " + b.server.Key()}}
+		header := http.Header{"Authorization": {"Bearer " + b.server.Key()}, "X-Daytona-Sdk-Version": {"0.205.1"}}
 		const whole = "\x01\x01\x01one\n\x02\x02\x02two\n"
 
 		conn, _, err := websocket.Dial(b.Context(), start(), &websocket.DialOptions{HTTPHeader: header})

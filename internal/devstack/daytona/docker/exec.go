@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -18,16 +19,25 @@ import (
 )
 
 // named tells the command's process id, by which it can be killed: Docker
-// knows only the host's number for it. An exec leads a process group.
+// knows only the host's number for it. An exec leads a session.
 var named = []string{"/bin/sh", "-c", `echo $$; exec "$@"`, "exec"}
+
+// sized gives the terminal its size first, as Docker before 23 cannot.
+const sized = `stty cols "$1" rows "$2" 2>/dev/null; shift 2; echo $$; exec "$@"`
 
 const killWait = 10 * time.Second
 
 // Exec runs the command through Docker's exec as the image's user.
 func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, error) {
+	words, terminal := slices.Concat(named, c.Args), c.Terminal != nil
+	if terminal {
+		words = slices.Concat([]string{"/bin/sh", "-c", sized, "exec",
+			strconv.Itoa(int(c.Terminal.Cols)), strconv.Itoa(int(c.Terminal.Rows))}, c.Args)
+	}
 	created, err := e.docker.ExecCreate(ctx, e.container(id), client.ExecCreateOptions{
+		TTY:         terminal,
 		AttachStdin: c.Stdin != nil, AttachStdout: true, AttachStderr: true,
-		Env: list(c.Env), WorkingDir: c.Dir, Cmd: append(named[:len(named):len(named)], c.Args...),
+		Env: list(c.Env), WorkingDir: c.Dir, Cmd: words,
 	})
 	switch {
 	case errdefs.IsNotFound(err), errdefs.IsConflict(err):
@@ -35,13 +45,17 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 	case err != nil:
 		return 0, fmt.Errorf("create exec: %w", err)
 	}
-	attached, err := e.docker.ExecAttach(ctx, created.ID, client.ExecAttachOptions{})
+	attached, err := e.docker.ExecAttach(ctx, created.ID, client.ExecAttachOptions{TTY: terminal})
 	if err != nil {
 		return 0, fmt.Errorf("start exec: %w", err)
 	}
 	defer attached.Close()
 
-	out := &pidReader{to: orDiscard(c.Stdout), pid: make(chan int, 1)}
+	out := &pidReader{to: orDiscard(c.Stdout), pid: make(chan int, 1), started: func(pid int) {
+		if c.Started != nil {
+			c.Started(daytona.Process{PID: pid, Resize: e.resizer(ctx, created.ID)})
+		}
+	}}
 	ended, killed := make(chan struct{}), make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(killed)
@@ -58,7 +72,11 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 			_ = attached.CloseWrite()
 		})
 	}
-	_, err = stdcopy.StdCopy(out, orDiscard(c.Stderr), attached.Reader)
+	if terminal {
+		_, err = io.Copy(out, attached.Reader)
+	} else {
+		_, err = stdcopy.StdCopy(out, orDiscard(c.Stderr), attached.Reader)
+	}
 	attached.Close()
 	close(ended)
 	if closer, ok := c.Stdin.(io.Closer); ok {
@@ -73,6 +91,14 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 		return 0, fmt.Errorf("exec stream: %w", err)
 	}
 	return e.exitCode(ctx, created.ID, out)
+}
+
+// resizer returns how a command's terminal is resized.
+func (e *Engine) resizer(ctx context.Context, exec string) func(daytona.Size) error {
+	return func(size daytona.Size) error {
+		_, err := e.docker.ExecResize(ctx, exec, client.ExecResizeOptions{Height: uint(size.Rows), Width: uint(size.Cols)})
+		return err
+	}
 }
 
 // exitCode asks Docker for it. A command that could not start has one too,
@@ -99,14 +125,27 @@ func (e *Engine) exitCode(ctx context.Context, exec string, out *pidReader) (int
 	}
 }
 
-// killExec kills the process group of a command once it has told its id.
+// killSession kills all processes of the session "$1", also those that have
+// groups of their own, as a shell's jobs have.
+const killSession = `while :; do
+	alive=
+	for stat in /proc/[0-9]*/stat; do
+		{ read -r line <"$stat"; } 2>/dev/null || continue
+		pid=${stat#/proc/}
+		set -- "$1" ${line##*) }
+		if [ "$5" = "$1" ] && [ "$2" != Z ] && kill -KILL "${pid%/stat}"; then alive=yes; fi
+	done
+	[ "$alive" ] || exit 0
+done`
+
+// killExec kills the session of a command once it has told its id.
 func (e *Engine) killExec(ctx context.Context, id string, pid <-chan int, ended <-chan struct{}) {
 	ctx, cancel := context.WithTimeout(ctx, killWait)
 	defer cancel()
 	select {
 	case pid := <-pid:
 		// What cannot be killed here ends with its sandbox.
-		_, _ = e.Exec(ctx, id, daytona.Command{Args: []string{"/bin/sh", "-c", "kill -KILL -" + strconv.Itoa(pid)}})
+		_, _ = e.Exec(ctx, id, daytona.Command{Args: []string{"/bin/sh", "-c", killSession, "kill", strconv.Itoa(pid)}})
 	case <-ended:
 	case <-ctx.Done():
 	}
@@ -118,10 +157,11 @@ const maxComplaint = 4 << 10
 
 // pidReader takes the process id off the beginning of a command's output.
 type pidReader struct {
-	to   io.Writer
-	pid  chan int
-	told bool
-	rest []byte // before the first newline
+	to      io.Writer
+	pid     chan int
+	started func(pid int)
+	told    bool
+	rest    []byte // before the first newline
 }
 
 func (r *pidReader) Write(p []byte) (int, error) {
@@ -136,12 +176,13 @@ func (r *pidReader) Write(p []byte) (int, error) {
 	if !found {
 		return len(p), nil
 	}
-	pid, err := strconv.Atoi(string(line))
+	pid, err := strconv.Atoi(string(bytes.TrimSuffix(line, []byte("\r")))) // a terminal's
 	if err != nil {
 		return len(p), nil // Docker's own words about a command that did not start
 	}
 	r.told = true
 	r.pid <- pid
+	r.started(pid)
 	if len(after) == 0 {
 		return len(p), nil
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
 )
@@ -26,7 +27,7 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 		cmd.Dir = c.Dir
 	}
 	detach(cmd, b.UID, b.gid(), e.separate)
-	streams, err := attach(cmd, c)
+	streams, err := attach(cmd, c, b)
 	if err != nil {
 		return 0, err
 	}
@@ -46,10 +47,13 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 	}
 
 	stop := context.AfterFunc(ctx, func() {
-		killGroup(cmd.Process.Pid)
-		streams.closeOurs() // a process that left the group may hold them
+		b.killSession(cmd.Process.Pid)
+		streams.closeOurs() // a process that left the session may hold them
 	})
 	defer stop()
+	if c.Started != nil {
+		c.Started(daytona.Process{PID: cmd.Process.Pid, Resize: streams.resize})
+	}
 	copied := streams.copy(c)
 	err = cmd.Wait()
 	copied(c.Stdin)
@@ -63,15 +67,24 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 	return 0, err
 }
 
+// terminalWait is how long the last output of a program that has ended may
+// take through its terminal.
+const terminalWait = 200 * time.Millisecond
+
 // streams are the pipes to a command. The command's end of its outputs is
-// closed once all who inherited it have ended, and Exec waits for that.
+// closed once all who inherited it have ended, and Exec waits for that. Or
+// they are a terminal, which ends with the command.
 type streams struct {
 	input          *os.File // nil without input
-	output, errors *os.File
+	output, errors *os.File // errors is nil with a terminal
 	theirs         []*os.File
+	resize         func(daytona.Size) error // nil without a terminal
 }
 
-func attach(cmd *exec.Cmd, c daytona.Command) (*streams, error) {
+func attach(cmd *exec.Cmd, c daytona.Command, b *box) (*streams, error) {
+	if c.Terminal != nil {
+		return attachTerminal(cmd, *c.Terminal, b)
+	}
 	s := &streams{}
 	pipe := func(to **os.File, from **os.File) error {
 		reader, writer, err := os.Pipe()
@@ -114,11 +127,13 @@ func (s *streams) closeOurs() {
 // the command ended, and has returned.
 func (s *streams) copy(c daytona.Command) (finish func(stdin io.Reader)) {
 	var input, outputs sync.WaitGroup
-	if s.input != nil {
+	if s.input != nil && c.Stdin != nil {
 		input.Go(func() {
 			// A command may end without reading its input.
 			_, _ = io.Copy(s.input, c.Stdin)
-			_ = s.input.Close()
+			if s.resize == nil {
+				_ = s.input.Close()
+			}
 		})
 	}
 	drain := func(to io.Writer, from *os.File) {
@@ -130,8 +145,15 @@ func (s *streams) copy(c daytona.Command) (finish func(stdin io.Reader)) {
 		}
 	}
 	outputs.Go(func() { drain(c.Stdout, s.output) })
-	outputs.Go(func() { drain(c.Stderr, s.errors) })
+	if s.errors != nil {
+		outputs.Go(func() { drain(c.Stderr, s.errors) })
+	}
 	return func(stdin io.Reader) {
+		if s.resize != nil {
+			// Who still holds the terminal is not waited for.
+			_ = s.output.SetReadDeadline(time.Now().Add(terminalWait))
+			outputs.Wait()
+		}
 		if s.input != nil {
 			_ = s.input.Close()
 		}

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
 )
 
 // New refuses to make an engine here, so none of these is called.
@@ -15,7 +17,11 @@ const supported = false
 
 func detach(*exec.Cmd, int, int, bool) {}
 
-func killGroup(int) {}
+func (b *box) killSession(int) {}
+
+func attachTerminal(*exec.Cmd, daytona.Size, *box) (*streams, error) {
+	return nil, errors.ErrUnsupported
+}
 
 func exitCode(state *os.ProcessState) int { return state.ExitCode() }
 

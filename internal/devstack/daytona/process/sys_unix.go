@@ -16,6 +16,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const supported = true
@@ -28,8 +30,16 @@ func detach(cmd *exec.Cmd, uid, gid int, separate bool) {
 	}
 }
 
-// killGroup kills what is left of a command's process group.
-func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
+// killSession kills what is left of a command's session: also the processes
+// that have groups of their own, as a shell's jobs have.
+func (b *box) killSession(leader int) {
+	_ = syscall.Kill(-leader, syscall.SIGKILL)
+	for _, pid := range b.processes() {
+		if session, err := unix.Getsid(pid); err == nil && session == leader {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
 
 // exitCode is the code as a shell shows it: 128 + N for signal N.
 func exitCode(state *os.ProcessState) int {
