@@ -31,6 +31,7 @@ func newSandboxesShow(a *app, do func(context.Context, *sandboxesShowOptions) er
 with it next, the runs that worked in it, and what can be done with it.
 
 ` + targetWords,
+		ValidArgsFunction: a.completeSandbox,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.what = args[0]
 			return do(c.Context(), o)

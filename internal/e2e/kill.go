@@ -82,7 +82,7 @@ func (s *Stack) Kill(name string) bool {
 // with restart starts them again. It reports whether there was any.
 func (s *Stack) StopSandboxes(restart bool) (struck bool) {
 	s.t.Helper()
-	s.withDaytona(func(c *client.Client) {
+	s.WithDaytona(func(c *client.Client) {
 		for _, sandbox := range s.Sandboxes() {
 			if sandbox.State != client.Started || c.Stop(s.t.Context(), sandbox.ID) != nil {
 				continue // it is on its way somewhere

@@ -19,7 +19,7 @@ import (
 func (s *Stack) Sandboxes() map[string]*client.Sandbox {
 	s.t.Helper()
 	all := map[string]*client.Sandbox{}
-	s.withDaytona(func(c *client.Client) {
+	s.WithDaytona(func(c *client.Client) {
 		for sandbox, err := range c.List(s.t.Context(), client.Filter{}) {
 			if err != nil {
 				s.t.Fatal(err)
@@ -33,15 +33,15 @@ func (s *Stack) Sandboxes() map[string]*client.Sandbox {
 // DeleteSandboxes deletes all of Daytona's sandboxes.
 func (s *Stack) DeleteSandboxes() {
 	s.t.Helper()
-	s.withDaytona(func(c *client.Client) {
+	s.WithDaytona(func(c *client.Client) {
 		for _, sandbox := range s.Sandboxes() {
 			s.check("delete a sandbox", c.Delete(s.t.Context(), sandbox.ID))
 		}
 	})
 }
 
-// withDaytona lends a client of Daytona's.
-func (s *Stack) withDaytona(do func(*client.Client)) {
+// WithDaytona lends a client of Daytona's API.
+func (s *Stack) WithDaytona(do func(*client.Client)) {
 	s.t.Helper()
 	idle := &http.Transport{}
 	defer idle.CloseIdleConnections()
