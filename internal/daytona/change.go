@@ -41,17 +41,32 @@ func (c *Client) Archive(ctx context.Context, id string) error {
 }
 
 // Recover has a broken sandbox that is recoverable mended and started, and
-// waits until it is.
+// waits until it is. When an answer is lost and the sandbox is as broken as
+// before, it is asked again.
 //
 // It calls POST /sandbox/{sandboxIdOrName}/recover, then as Wait.
 func (c *Client) Recover(ctx context.Context, id string) (*Sandbox, error) {
-	err := c.call(ctx, request{
-		op: "recover sandbox " + clean(id), method: http.MethodPost, path: []string{"sandbox", id, "recover"},
-	}, nil)
-	if e, ok := errors.AsType[*Error](err); err != nil && !(ok && e.unclear() && ctx.Err() == nil) {
-		return nil, err
+	for t := c.trouble(patience); ; {
+		var before Sandbox
+		err := c.call(ctx, request{
+			op: "recover sandbox " + clean(id), method: http.MethodPost, path: []string{"sandbox", id, "recover"},
+		}, &before)
+		e, ok := errors.AsType[*Error](err)
+		if err != nil && (!ok || !e.unclear() || ctx.Err() != nil) {
+			return nil, err
+		}
+		broken := 0
+		if err == nil {
+			broken = idlePolls // the record says so until a machine has mended it
+		}
+		mended, waitErr := c.wait(ctx, id, broken, Started)
+		if err == nil || !is(waitErr, ReasonSandbox) {
+			return mended, waitErr
+		}
+		if err := t.pause(ctx, e); err != nil {
+			return nil, err
+		}
 	}
-	return c.Wait(ctx, id, Started) // if it was not heard, the sandbox is as broken as before
 }
 
 // Delete asks for a sandbox to be destroyed; its name is free again when it

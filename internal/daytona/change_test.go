@@ -39,7 +39,7 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			answer(w, 200, box)
 			return
 		}
-		refuse(w, 404, "Sandbox not found")
+		Refuse(w, 404, "Sandbox not found")
 		return
 	}
 	s.sent++
@@ -49,9 +49,9 @@ func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case 200:
 		answer(w, 200, record(Unknown, "", ""))
 	case 409:
-		refuse(w, 409, "Sandbox state change in progress")
+		Refuse(w, 409, "Sandbox state change in progress")
 	default:
-		refuse(w, status, "refused")
+		Refuse(w, status, "refused")
 	}
 }
 

@@ -51,7 +51,7 @@ func (p *platform) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodPost && r.URL.Path == "/api/sandbox":
 		p.create(w, body)
 	case box == nil:
-		refuse(w, 404, "Sandbox not found")
+		Refuse(w, 404, "Sandbox not found")
 	case r.Method == http.MethodGet:
 		if box["state"] == Creating || box["state"] == PullingSnapshot {
 			next := Started
@@ -81,24 +81,24 @@ func (p *platform) create(w http.ResponseWriter, body []byte) {
 		mood, p.moods = p.moods[0], p.moods[1:]
 	}
 	if p.boxes[name] != nil && mood != "quota" {
-		refuse(w, 409, "Sandbox with name "+name+" already exists")
+		Refuse(w, 409, "Sandbox with name "+name+" already exists")
 		return
 	}
 	made := fmt.Sprintf("box-%d", p.made+1)
 	switch mood {
 	case "quota":
-		refuse(w, 400, "Total CPU limit exceeded. Maximum allowed: 4")
+		Refuse(w, 400, "Total CPU limit exceeded. Maximum allowed: 4")
 		return
 	case "no runners":
-		refuse(w, 400, "No available runners")
+		Refuse(w, 400, "No available runners")
 		return
 	case "inactive":
-		refuse(w, 400, "Snapshot dayclaude/slim:1 is inactive")
+		Refuse(w, 400, "Snapshot dayclaude/slim:1 is inactive")
 		return
 	case "lost on the way there":
 		panic(http.ErrAbortHandler)
 	case "name still taken":
-		refuse(w, 409, "Sandbox with name "+name+" already exists")
+		Refuse(w, 409, "Sandbox with name "+name+" already exists")
 		return
 	}
 	p.made++
@@ -110,13 +110,13 @@ func (p *platform) create(w http.ResponseWriter, body []byte) {
 		panic(http.ErrAbortHandler)
 	case "cut":
 		p.put(made, Creating, ours)
-		cut(w, nil)
+		Cut(w, nil)
 	case "gateway":
 		p.put(made, Creating, ours)
 		w.WriteHeader(504)
 	case "breaks":
 		p.put(made, Errored, ours)
-		refuse(w, 400, "Sandbox failed to start: no space left on runner")
+		Refuse(w, 400, "Sandbox failed to start: no space left on runner")
 	case "breaks later":
 		answer(w, 200, func() map[string]any {
 			first := record(Creating, Started, "")

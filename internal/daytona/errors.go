@@ -75,6 +75,7 @@ type Error struct {
 
 	causes   []error
 	unsent   bool // no connection came about, so the server heard nothing
+	tried    bool // for as long as patience lasts
 	hopeless bool // unless Daytona answered here before, the URL is another's
 }
 

@@ -54,25 +54,7 @@ func serve(t *testing.T, h http.Handler) (c *Client, s *server, pauses func() []
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex
-	var slept []time.Duration
-	now := time.Now()
-	c.now = func() time.Time {
-		mu.Lock()
-		defer mu.Unlock()
-		return now
-	}
-	c.sleep = func(ctx context.Context, d time.Duration) error {
-		mu.Lock()
-		defer mu.Unlock()
-		slept, now = append(slept, d), now.Add(d)
-		return context.Cause(ctx)
-	}
-	return c, s, func() []time.Duration {
-		mu.Lock()
-		defer mu.Unlock()
-		return append([]time.Duration(nil), slept...)
-	}
+	return c, s, c.Hurry()
 }
 
 // toolbox is the toolbox of a sandbox on s.
@@ -95,10 +77,6 @@ func answer(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body)
-}
-
-func refuse(w http.ResponseWriter, status int, message string) {
-	answer(w, status, map[string]any{"statusCode": status, "message": message, "error": "Some Error", "path": "/x"})
 }
 
 // good answers every call that the client makes, as the documents say.

@@ -51,7 +51,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 		defer mu.Unlock()
 		if down > 0 {
 			down--
-			refuse(w, 503, "upstream connect error")
+			Refuse(w, 503, "upstream connect error")
 			return
 		}
 		healthy.ServeHTTP(w, r)
@@ -117,7 +117,7 @@ func TestWrongURL(t *testing.T) {
 		t.Fatal(err)
 	}
 	via.found = false
-	if _, err := c.Get(t.Context(), id); fault.KindOf(err) != fault.Unavailable || total(pauses()) < outlasts {
+	if _, err := c.Get(t.Context(), id); fault.KindOf(err) != fault.Unavailable || Total(pauses()) < Outlasts {
 		t.Errorf("got %v after %v", err, pauses())
 	}
 
@@ -127,7 +127,7 @@ func TestWrongURL(t *testing.T) {
 			w.WriteHeader(http.StatusNotFound)
 			_, _ = w.Write([]byte("<h1>Not found</h1>"))
 		},
-		"without /api": func(w http.ResponseWriter, r *http.Request) { refuse(w, 404, "Cannot GET "+r.URL.Path) },
+		"without /api": func(w http.ResponseWriter, r *http.Request) { Refuse(w, 404, "Cannot GET "+r.URL.Path) },
 	} {
 		c, srv, _ := serve(t, h)
 		for range 2 { // what was answered so is no answer of Daytona's
@@ -230,8 +230,8 @@ func TestNoRunners(t *testing.T) {
 		told := &waits{}
 		_, err := c.Create(told.hear(t), asked())
 		told.want(t, "No available runners")
-		if free != (err == nil) || !free && (fault.KindOf(err) != fault.Unavailable || fault.HintOf(err) != hintRunners || total(pauses()) < runnersPatience) {
-			t.Errorf("free %v: got %v after %s", free, err, total(pauses()))
+		if free != (err == nil) || !free && (fault.KindOf(err) != fault.Unavailable || fault.HintOf(err) != hintRunners || Total(pauses()) < runnersPatience) {
+			t.Errorf("free %v: got %v after %s", free, err, Total(pauses()))
 		}
 	}
 }
@@ -272,13 +272,16 @@ func TestRecover(t *testing.T) {
 	for name, tt := range map[string]struct {
 		orders []int
 		looks  []map[string]any
+		sent   int
 		kind   fault.Kind
 		says   string
 	}{
-		"recovered":    {orders: []int{200}, looks: []map[string]any{record(Starting, Started, ""), mended}},
-		"answer lost":  {orders: []int{0}, looks: []map[string]any{mended}},
-		"not heard":    {orders: []int{0}, looks: []map[string]any{broken}, kind: fault.Sandbox, says: "disk full"},
-		"not possible": {orders: []int{403}, looks: []map[string]any{broken}, kind: fault.Auth, says: "refused"},
+		"recovered":    {orders: []int{200}, looks: []map[string]any{record(Starting, Started, ""), mended}, sent: 1},
+		"answer lost":  {orders: []int{0}, looks: []map[string]any{mended}, sent: 1},
+		"not heard":    {orders: []int{0, 0, 200}, looks: []map[string]any{broken, broken, mended}, sent: 3},
+		"in a while":   {orders: []int{200}, looks: []map[string]any{broken, broken, record(Stopped, Started, ""), mended}, sent: 1},
+		"in vain":      {orders: []int{200}, looks: []map[string]any{broken}, sent: 1, kind: fault.Sandbox, says: "disk full"},
+		"not possible": {orders: []int{403}, looks: []map[string]any{broken}, sent: 1, kind: fault.Auth, says: "refused"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -288,7 +291,7 @@ func TestRecover(t *testing.T) {
 			if tt.kind == "" && (err != nil || s.State != Started) || tt.kind != "" && (fault.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.says)) {
 				t.Errorf("got %+v, %v", s, err)
 			}
-			if script.sent != 1 {
+			if script.sent != tt.sent {
 				t.Errorf("asked %d times", script.sent)
 			}
 		})

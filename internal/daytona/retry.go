@@ -82,11 +82,13 @@ func (t *trouble) pause(ctx context.Context, e *Error) error {
 		t.since = t.c.now()
 	}
 	spent := t.c.now().Sub(t.since)
-	if e.hopeless && !t.c.answered.Load() {
+	if e.tried || e.hopeless && !t.c.answered.Load() {
 		return e
 	}
 	if spent >= t.limit {
-		return e.because(fmt.Sprintf("%s; tried again for %s", e.Message, spent.Round(time.Second)), e.causes...)
+		e = e.because(fmt.Sprintf("%s; tried again for %s", e.Message, spent.Round(time.Second)), e.causes...)
+		e.tried = true
+		return e
 	}
 	t.tell(ctx, e)
 	d := e.RetryAfter + backoff(t.failed)

@@ -56,7 +56,7 @@ func TestExecute(t *testing.T) {
 
 func TestExecuteOutOfTime(t *testing.T) {
 	t.Parallel()
-	c, srv, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { refuse(w, 408, "command execution timeout") }))
+	c, srv, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { Refuse(w, 408, "command execution timeout") }))
 	_, err := srv.toolbox(c).Execute(t.Context(), Command{Line: "sleep 9", Timeout: 1500 * time.Millisecond})
 	if fault.KindOf(err) != fault.Sandbox || !strings.Contains(err.Error(), "within 2 s") || len(srv.seen()) != 1 {
 		t.Errorf("got %v after %v", err, srv.seen())

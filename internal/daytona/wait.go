@@ -38,6 +38,12 @@ const idlePolls = 68
 // It calls GET /sandbox/{sandboxIdOrName}, as the official SDK does: each
 // 100 ms at first, each second later.
 func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, error) {
+	return c.wait(ctx, id, 0, want...)
+}
+
+// wait is Wait for a sandbox that may be found broken for some polls before it
+// counts.
+func (c *Client) wait(ctx context.Context, id string, broken int, want ...State) (*Sandbox, error) {
 	idle := 0
 	s, err := c.poll(ctx, id, func(s *Sandbox) bool {
 		if s.State.AtRest() && s.DesiredState == s.State {
@@ -51,7 +57,11 @@ func (c *Client) Wait(ctx context.Context, id string, want ...State) (*Sandbox, 
 		case slices.Contains(want, Destroyed) && (s.State == Destroying || s.DesiredState == Destroyed):
 			return false // a broken sandbox stays "error" until it is taken away
 		}
-		return s.State.Failed() || s.State.gone()
+		if s.State.Failed() {
+			broken--
+			return broken < 0
+		}
+		return s.State.gone()
 	})
 	switch {
 	case notFound(err) && slices.Contains(want, Destroyed):

@@ -1,0 +1,204 @@
+package daytona_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/dayclaude/dayclaude/internal/daytona"
+	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
+	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
+	"github.com/dayclaude/dayclaude/internal/devstack/front"
+	"github.com/dayclaude/dayclaude/internal/secret"
+)
+
+const (
+	canary   = "dtn_canary_0123456789"
+	snapshot = "dayclaude/slim:1"
+)
+
+var ours = map[string]string{"dayclaude/store": "s1"}
+
+// standIn starts an embedded Daytona for a test and its subtests.
+func standIn(t *testing.T, with ...func(*devstack.Options)) *devstack.Server {
+	t.Helper()
+	root, err := os.MkdirTemp("", "dayclaude-daytona-") // t.TempDir is closed to the sandboxes' users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := process.New(process.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := devstack.Options{Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot}}, RemoveOnClose: true}
+	for _, change := range with {
+		change(&opts)
+	}
+	server, err := devstack.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
+}
+
+// world is a client whose way to an embedded Daytona leads through a front,
+// where a test can answer in Daytona's place. The client pauses in no time.
+type world struct {
+	*testing.T
+	server *devstack.Server
+	client *daytona.Client
+	front  *front.Front
+	pauses func() []time.Duration
+	box    *daytona.Sandbox // see sandbox
+	made   int              // names that were used up
+
+	meets atomic.Pointer[obstacle]
+	mu    sync.Mutex
+	seen  []string // requests that reached the front: method and path
+}
+
+// obstacle answers in Daytona's place, or returns false to let a request pass.
+type obstacle func(http.ResponseWriter, *http.Request) bool
+
+// always answers everything so.
+func always(answer http.HandlerFunc) obstacle {
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		answer(w, r)
+		return true
+	}
+}
+
+// once answers the first request so.
+func once(answer http.HandlerFunc) obstacle {
+	var n atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request) bool {
+		if n.Add(1) > 1 {
+			return false
+		}
+		answer(w, r)
+		return true
+	}
+}
+
+// newWorld makes a world of a sandbox on the server; nothing stands in its
+// client's way yet.
+func newWorld(t *testing.T, server *devstack.Server) *world {
+	t.Helper()
+	w := &world{T: t, server: server}
+	var err error
+	if w.front, err = front.New(server.URL(), w.around); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.front.Close)
+	transport := &http.Transport{}
+	t.Cleanup(transport.CloseIdleConnections)
+	w.client, err = daytona.New(daytona.Config{
+		BaseURL: w.front.URL(), Key: secret.New(canary), Version: "1.2.3", HTTP: &http.Client{Transport: transport},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.pauses = w.client.Hurry()
+	return w
+}
+
+func (w *world) around(daytona http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		w.seen = append(w.seen, r.Method+" "+r.URL.Path)
+		w.mu.Unlock()
+		if o := w.meets.Load(); o == nil || !(*o)(rw, r) {
+			daytona.ServeHTTP(rw, r)
+		}
+	})
+}
+
+// requests returns what reached the front so far.
+func (w *world) requests() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.seen)
+}
+
+// meet has all requests meet an obstacle; nil takes it away.
+func (w *world) meet(o obstacle) {
+	if o == nil {
+		w.meets.Store(nil)
+		return
+	}
+	w.meets.Store(&o)
+}
+
+// name returns a name that nothing has.
+func (w *world) name() string {
+	w.made++
+	return fmt.Sprintf("dayclaude-%d-%d", time.Now().UnixNano(), w.made)
+}
+
+// sandbox returns a sandbox in a state that rests: the world's own, if that can
+// still be brought there.
+func (w *world) sandbox(state daytona.State) *daytona.Sandbox {
+	w.Helper()
+	do := func(err error) {
+		w.Helper()
+		if err != nil {
+			w.Fatalf("a sandbox that is %s: %v", state, err)
+		}
+	}
+	wait := func(states ...daytona.State) {
+		w.Helper()
+		s, err := w.client.Wait(w.Context(), w.box.ID, states...)
+		do(err)
+		w.box = s
+	}
+	if w.box != nil {
+		wait(daytona.Started, daytona.Stopped, daytona.Archived, daytona.Errored, daytona.Destroyed)
+	}
+	if w.box == nil || w.box.State == daytona.Destroyed || w.box.State.Failed() {
+		s, err := w.client.Create(w.Context(), w.asked())
+		do(err)
+		w.box = s
+	}
+	if w.box.State != state && w.box.State != daytona.Started {
+		do(w.client.Start(w.Context(), w.box.ID))
+		wait(daytona.Started)
+	}
+	switch {
+	case w.box.State == state:
+		return w.box
+	case state == daytona.Errored:
+		do(w.server.Break(w.box.ID, "disk full", true))
+	default: // stopped
+		do(w.client.Stop(w.Context(), w.box.ID))
+	}
+	wait(state)
+	return w.box
+}
+
+// toolbox is that of a sandbox that is started.
+func (w *world) toolbox() *daytona.Toolbox {
+	w.Helper()
+	return w.client.Toolbox(w.sandbox(daytona.Started))
+}
+
+func (w *world) asked() daytona.CreateSandbox {
+	return daytona.CreateSandbox{Name: w.name(), Labels: ours, Snapshot: snapshot, AutoStop: new(15), AutoArchive: new(0), AutoDelete: new(-1)}
+}
