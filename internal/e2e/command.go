@@ -122,6 +122,9 @@ func (c *Command) Signal(signal os.Signal) {
 	}
 }
 
+// Stdout is what the command has written there so far.
+func (c *Command) Stdout() string { return c.stdout.String() }
+
 // Stderr is what the command has written there so far.
 func (c *Command) Stderr() string { return c.stderr.String() }
 
