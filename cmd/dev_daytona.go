@@ -9,10 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -78,11 +80,15 @@ func (o *devDaytonaOptions) check() error {
 	if o.engine != "" && o.engine != engineDocker && o.engine != engineProcess {
 		return fault.New(fault.Usage, "--engine is docker or process, not %q", o.engine)
 	}
-	if _, _, err := net.SplitHostPort(o.listen); err != nil {
+	host, port, err := net.SplitHostPort(o.listen)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
 		return fault.New(fault.Usage, "--listen: %w", err).WithHint("write it as 127.0.0.1:4000")
 	}
-	if !onLoopback("http://" + o.listen) {
-		return fault.New(fault.Usage, "--listen is an address of this machine's loopback, not %q: whoever reaches the server could run commands here", o.listen).
+	if ip, err := netip.ParseAddr(host); host != "localhost" && (err != nil || !ip.IsLoopback()) {
+		return fault.New(fault.Usage, "--listen is an address of this machine's loopback, not %q: whoever reaches the server can run commands on this machine", o.listen).
 			WithHint("write it as 127.0.0.1:4000")
 	}
 	return nil
