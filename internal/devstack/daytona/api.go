@@ -23,7 +23,11 @@ func (s *Server) routes() http.Handler {
 	api("GET /api-keys/current", rateGeneral, s.getCurrentKey)
 	api("GET /snapshots", rateGeneral, s.listSnapshots)
 	api("GET /snapshots/{id}", rateGeneral, s.getSnapshot)
+	api("POST /snapshots", rateGeneral, s.createSnapshot, writeSnapshots)
+	api("DELETE /snapshots/{id}", rateGeneral, s.removeSnapshot, deleteSnapshots)
 	api("POST /snapshots/{id}/activate", rateGeneral, s.activateSnapshot, writeSnapshots)
+	api("POST /snapshots/{id}/deactivate", rateGeneral, s.deactivateSnapshot, writeSnapshots)
+	api("GET /snapshots/{id}/build-logs-url", rateGeneral, s.snapshotLogsURL)
 
 	api("POST /sandbox", rateCreate, s.createSandbox, writeSandboxes)
 	api("GET /sandbox", rateGeneral, s.listSandboxes)
@@ -45,6 +49,7 @@ func (s *Server) routes() http.Handler {
 	api("POST /sandbox/{id}/ssh-access", rateGeneral, s.createSSHAccess, writeSandboxes)
 	api("DELETE /sandbox/{id}/ssh-access", rateGeneral, s.deleteSSHAccess, writeSandboxes)
 
+	mux.Handle("GET /snapshots/{id}/build-logs", s.authorised(rateGeneral, s.snapshotLogs, s.writeToolboxError))
 	mux.Handle("/toolbox/{id}/", s.toolboxRoutes())
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeAPIError(w, r, problemf(http.StatusNotFound, "Cannot %s %s", r.Method, r.URL.Path))
@@ -57,6 +62,7 @@ const (
 	writeSandboxes  = "write:sandboxes"
 	deleteSandboxes = "delete:sandboxes"
 	writeSnapshots  = "write:snapshots"
+	deleteSnapshots = "delete:snapshots"
 )
 
 // permitted refuses a key that lacks a permission.
@@ -121,7 +127,7 @@ func (s *Server) getConfig(w http.ResponseWriter, _ *http.Request) {
 		"announcements":          map[string]any{},
 		"proxyTemplateUrl":       "http://127.0.0.1:{{PORT}}",
 		"proxyToolboxUrl":        s.toolboxURL(),
-		"defaultSnapshot":        s.snapshots[0].Name,
+		"defaultSnapshot":        s.opts.Snapshots[0].Name,
 		"dashboardUrl":           s.origin(),
 		"maxAutoArchiveInterval": maxAutoArchive,
 		"maintananceMode":        false, // sic

@@ -86,6 +86,7 @@ func (s *Server) place(request *createRequest) (answer details, done <-chan erro
 		return details{}, nil, err
 	}
 	s.sandboxes[b.ID] = b
+	p.LastUsedAt = b.CreatedAt
 	answer = s.view(b)
 	s.publish("sandbox.created", answer)
 	return answer, s.start(b, stateCreating, func(ctx context.Context) error {
@@ -125,17 +126,17 @@ func (s *Server) check(request *createRequest) (*snapshot, error) {
 		return nil, err
 	}
 	if request.Snapshot == "" {
-		request.Snapshot = s.snapshots[0].Name
+		request.Snapshot = s.opts.Snapshots[0].Name
 	}
 	p, ok := s.snapshot(request.Snapshot)
 	if !ok && s.opts.AnySnapshot {
-		return &snapshot{Snapshot: Snapshot{Name: request.Snapshot}.withDefaults(), state: snapshotActive}, nil
+		return given(Snapshot{Name: request.Snapshot}, s.now().UTC()), nil
 	}
 	if !ok {
 		return nil, problemf(http.StatusBadRequest, "Snapshot %s not found. Did you add it through the Daytona Dashboard?", request.Snapshot)
 	}
-	if p.state != snapshotActive {
-		return nil, problemf(http.StatusBadRequest, "Snapshot %s is %s", request.Snapshot, p.state)
+	if p.State != snapshotActive {
+		return nil, problemf(http.StatusBadRequest, "Snapshot %s is %s", request.Snapshot, p.State)
 	}
 	return p, nil
 }
@@ -166,7 +167,7 @@ func (s *Server) newSandbox(request *createRequest, snapshot Snapshot) (*sandbox
 	b := &sandbox{}
 	b.summary = summary{
 		ID: id, OrganizationID: organization, Name: cmp.Or(request.Name, id),
-		Target: cmp.Or(request.Target, region), SandboxClass: "container",
+		Target: cmp.Or(request.Target, region), SandboxClass: container,
 		State: stateCreating, DesiredState: stateStarted,
 		Snapshot: snapshot.Name, User: cmp.Or(request.User, "daytona"),
 		Public: request.Public,

@@ -12,7 +12,8 @@
 // What differs from Daytona: preview URLs are loopback addresses, one per
 // sandbox and port; an archived sandbox's files stay where they are; a list
 // of allowed domains becomes a full block of the network (Engine.Block);
-// Dockerfile builds, volumes, SSH, git, PTYs and file search are not there.
+// Dockerfile builds with files beside the Dockerfile, volumes, SSH, git, PTYs
+// and file search are not there.
 // A sandbox's sessions and their logs end with the server.
 package daytona
 
@@ -25,6 +26,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -54,7 +56,8 @@ type Options struct {
 	// toolboxes and the previews.
 	Wrap func(http.Handler) http.Handler
 
-	// RemoveOnClose makes Close delete every sandbox.
+	// RemoveOnClose makes Close delete every sandbox, and the snapshots that
+	// were made through the API.
 	RemoveOnClose bool
 }
 
@@ -77,9 +80,10 @@ type Delays struct {
 }
 
 // Quota is what all sandboxes may use together; zero means no limit. CPU and
-// memory count while a sandbox is not stopped, disk until it is archived.
+// memory count while a sandbox is not stopped, disk until it is archived,
+// snapshots while they are not inactive.
 type Quota struct {
-	CPU, Memory, Disk int
+	CPU, Memory, Disk, Snapshots int
 }
 
 // Server is the embedded Daytona. Make it with New.
@@ -126,7 +130,7 @@ func New(opts Options) (*Server, error) {
 		opts.Now = time.Now
 	}
 	if opts.Permissions == nil {
-		opts.Permissions = []string{writeSandboxes, deleteSandboxes, writeSnapshots, "delete:snapshots"}
+		opts.Permissions = []string{writeSandboxes, deleteSandboxes, writeSnapshots, deleteSnapshots}
 	}
 	opts.Delays.Hold = cmp.Or(opts.Delays.Hold, 30*time.Second)
 	if opts.Wrap == nil {
@@ -134,7 +138,7 @@ func New(opts Options) (*Server, error) {
 	}
 	snapshots := make([]*snapshot, len(opts.Snapshots))
 	for i, p := range opts.Snapshots {
-		snapshots[i] = &snapshot{Snapshot: p.withDefaults(), state: snapshotActive}
+		snapshots[i] = given(p, opts.Now().UTC())
 	}
 	return &Server{
 		opts: opts, key: opts.Key, log: opts.Log, now: opts.Now,
@@ -159,7 +163,11 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, one := range saved {
-		s.adopt(one)
+		if strings.HasPrefix(one.ID, recordPrefix) {
+			s.adoptSnapshot(one)
+		} else {
+			s.adopt(one)
+		}
 	}
 	s.http = s.newHTTPServer(s.routes())
 	s.work.Go(func() { _ = s.http.Serve(s.listener) })
@@ -194,7 +202,7 @@ func (s *Server) Key() string { return s.key }
 func (s *Server) Notice() string { return s.opts.Engine.Notice() }
 
 // Close stops serving, waits for what is under way and closes the engine.
-// With RemoveOnClose it deletes the sandboxes first.
+// With RemoveOnClose it deletes the sandboxes and snapshots first.
 func (s *Server) Close(ctx context.Context) error {
 	if s.cancel == nil {
 		return s.opts.Engine.Close()
@@ -213,6 +221,9 @@ func (s *Server) Close(ctx context.Context) error {
 			if b.State != stateDestroyed {
 				errs = append(errs, s.opts.Engine.Remove(ctx, b.ID))
 			}
+		}
+		for _, p := range s.snapshots {
+			errs = append(errs, s.forget(ctx, p))
 		}
 	}
 	return errors.Join(append(errs, s.opts.Engine.Close())...)

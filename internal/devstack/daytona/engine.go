@@ -15,12 +15,14 @@ type Engine interface {
 	// Notice is the sentence a user must read before trusting the engine, or "".
 	Notice() string
 
-	// Load finds the sandboxes that an earlier server left.
+	// Load finds the sandboxes, and the other records, that an earlier server
+	// left.
 	Load(ctx context.Context) ([]Saved, error)
 	// Create makes a sandbox, stopped. When it fails nothing is left but,
 	// perhaps, the record.
 	Create(ctx context.Context, spec Spec) error
-	// Save replaces the sandbox's record, whether Create succeeded or not.
+	// Save replaces the sandbox's record, whether Create succeeded or not. It
+	// keeps a record under any other id, too, until Remove.
 	Save(ctx context.Context, id string, record []byte) error
 	// Start starts the sandbox and returns the command to run in it at each
 	// start, or nil.

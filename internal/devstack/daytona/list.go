@@ -40,9 +40,9 @@ func (s *Server) listSandboxes(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	direction := -1
-	if query.Get("order") == "asc" {
-		direction = 1
+	direction, err := ordering(query.Get("order"))
+	if err != nil {
+		return err
 	}
 	compare := func(a, b position) int {
 		return direction * cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.ID, b.ID))
@@ -144,4 +144,16 @@ func pageSize(query url.Values) (int, error) {
 		return 0, problemf(http.StatusBadRequest, "limit must not be less than 1, limit must not be greater than %d", maxPage)
 	}
 	return n, nil
+}
+
+// ordering is 1 for ascending and -1 for descending, which is what is meant if
+// nothing is said.
+func ordering(direction string) (int, error) {
+	switch direction {
+	case "asc":
+		return 1, nil
+	case "", "desc":
+		return -1, nil
+	}
+	return 0, problemf(http.StatusBadRequest, "order must be one of the following values: asc, desc")
 }

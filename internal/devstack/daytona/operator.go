@@ -56,7 +56,7 @@ func (s *Server) SetSnapshot(name, state, reason string) error {
 	if !ok {
 		return problemf(http.StatusNotFound, "no snapshot %s", name)
 	}
-	p.state, p.reason = state, reason
+	p.State, p.Reason = state, reason
 	return nil
 }
 

@@ -83,8 +83,8 @@ func TestSnapshotStates(t *testing.T) {
 	b.want(b.api("POST", "/snapshots/"+id+"/activate", nil), 400, "it is in error state")
 	set("inactive", "")
 	b.want(b.api("POST", "/sandbox", nil), 400, "Snapshot slim is inactive")
-	b.want(b.api("POST", "/snapshots/slim/activate", nil), 404, "not found")
-	b.want(b.api("POST", "/snapshots/"+id+"/activate", nil), 200, `"state":"pulling"`)
+	b.want(b.api("POST", "/snapshots/slim/activate", nil), 400, "uuid is expected")
+	b.want(b.api("POST", "/snapshots/"+id+"/activate", nil), 200, `"state":"pending"`)
 	b.eventually("an active snapshot", func() bool { return b.api("GET", "/snapshots/slim", nil).text("state") == "active" })
 	b.create(nil)
 }

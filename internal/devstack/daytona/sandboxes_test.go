@@ -278,20 +278,6 @@ func TestAccess(t *testing.T) {
 	}
 }
 
-func TestSnapshots(t *testing.T) {
-	t.Parallel()
-	b := serve(t, daytona.Options{Engine: hollow(), Snapshots: []daytona.Snapshot{
-		{Name: "dayclaude/slim:1.0", Image: "slim"}, {Name: "full", CPU: 4, Memory: 8, Disk: 10, Entrypoint: []string{"run"}},
-	}})
-	found := b.want(b.api("GET", "/snapshots/dayclaude%2Fslim:1.0", nil), 200, `"state":"active"`)
-	b.want(b.api("GET", "/snapshots/"+found.text("id"), nil), 200, `"name":"dayclaude/slim:1.0"`)
-	b.want(b.api("GET", "/snapshots/none", nil), 404, "not found")
-	b.want(b.api("GET", "/snapshots?limit=1&page=2", nil), 200, `"totalPages":2`)
-	b.want(b.api("GET", "/snapshots?name=ful", nil), 200, `"mem":8`)
-	b.create(object{"name": "by-id", "snapshot": found.text("id")})
-	b.want(b.api("POST", "/sandbox", object{"snapshot": "full"}), 200, `"cpu":4`)
-}
-
 // What a server knew, the next one knows: records, files, who was stopped.
 func TestRestart(t *testing.T) {
 	each(t, func(t *testing.T, engine func(*testing.T, string) daytona.Engine) {

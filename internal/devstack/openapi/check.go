@@ -261,5 +261,9 @@ func each(err error) (all []error) {
 
 // short says where and what: by itself a validator quotes schema and value.
 func short(e *openapi3.SchemaError) string {
-	return "/" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
+	text := "/" + strings.Join(e.JSONPointer(), "/") + ": " + e.Reason
+	if e.Origin != nil {
+		text += ": " + e.Origin.Error()
+	}
+	return text
 }
