@@ -114,20 +114,6 @@ func TestChange(t *testing.T) {
 	}
 }
 
-func TestAtRest(t *testing.T) {
-	t.Parallel()
-	for _, s := range []State{Started, Stopped, Paused, Archived, Destroyed, Errored, BuildFailed} {
-		if !s.AtRest() {
-			t.Errorf("%s is not at rest", s)
-		}
-	}
-	for _, s := range []State{Creating, Restoring, Starting, Stopping, Unknown, "", "hibernating"} {
-		if s.AtRest() {
-			t.Errorf("%q is at rest", s)
-		}
-	}
-}
-
 func TestWait(t *testing.T) {
 	t.Parallel()
 	box := func(state, desired State) map[string]any { return record(state, desired, "out of\nmemory") }

@@ -49,32 +49,6 @@ func TestNew(t *testing.T) {
 	}
 }
 
-func TestRequestsCarryWhatDaytonaWants(t *testing.T) {
-	t.Parallel()
-	healthy := good()
-	c, srv, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, want := range map[string]string{
-			"Authorization":         "Bearer " + canary,
-			"User-Agent":            "dayclaude/1.2.3",
-			"X-Daytona-Source":      "dayclaude",
-			"X-Daytona-Sdk-Version": "0.205.1",
-		} {
-			if got := r.Header.Get(name); got != want {
-				t.Errorf("%s %s: %s is %q", r.Method, r.URL.Path, name, got)
-			}
-		}
-		if r.ContentLength < 0 || strings.Contains(r.RequestURI, canary) {
-			t.Errorf("%s %s: length %d", r.Method, r.RequestURI, r.ContentLength)
-		}
-		healthy.ServeHTTP(w, r)
-	}))
-	for _, m := range methods {
-		if err := m.call(t.Context(), c, srv.toolbox(c)); err != nil {
-			t.Errorf("%s: %v", m.name, err)
-		}
-	}
-}
-
 // Names come from elsewhere: none may reach another path than its own.
 func TestNamesStayInTheirSegment(t *testing.T) {
 	t.Parallel()
@@ -203,7 +177,7 @@ func TestToldAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plain, _, _ := serve(t, good())
+	plain, _, _ := serve(t, http.NotFoundHandler())
 	for _, tt := range []struct {
 		raw           string
 		secure, plain bool
@@ -225,22 +199,5 @@ func TestToldAddresses(t *testing.T) {
 				t.Errorf("%q was used", tt.raw)
 			}
 		}
-	}
-}
-
-func TestPreviewSnapshotKey(t *testing.T) {
-	t.Parallel()
-	c, _, _ := serve(t, good())
-	p, err := c.Preview(t.Context(), id, 8080)
-	if err != nil || p.URL != "https://8080-"+id+".proxy.example" || p.Token.Reveal() != "tok" || strings.Contains(fmt.Sprintf("%+v", p), "tok") {
-		t.Errorf("preview %+v, %v", p, err)
-	}
-	s, err := c.Snapshot(t.Context(), "dayclaude/slim:1")
-	if err != nil || s.State != SnapshotActive || s.Memory != 2 || s.Name != "dayclaude/slim:1" {
-		t.Errorf("snapshot %+v, %v", s, err)
-	}
-	k, err := c.CurrentKey(t.Context())
-	if err != nil || !slices.Equal(k.Permissions, []string{"write:sandboxes"}) || !k.ExpiresAt.IsZero() {
-		t.Errorf("key %+v, %v", k, err)
 	}
 }

@@ -59,12 +59,14 @@ func (s *Sandbox) Ungranted(asked CreateSandbox) []string {
 // The name is what makes it safe to ask again: Daytona refuses one that is
 // taken. After an answer that is lost or a refusal, what stands under the name
 // decides. With the same labels it is ours; if broken, it is deleted and made
-// again once, and if that breaks too, Create fails with a fault of kind
-// Sandbox and leaves the second for a look. With other labels another host
+// again once, and if that breaks too, Create fails with an *Error with
+// ReasonSandbox and leaves the second for a look. With other labels another host
 // holds the name: a *Held, of kind Conflict.
 //
 // Create waits for a runner for a quarter of an hour, and for a snapshot that
 // is not ready (see Ready) or an image that is pulled until ctx ends.
+//
+// It calls POST /sandbox, and GET /sandbox/{sandboxIdOrName} before it returns.
 func (c *Client) Create(ctx context.Context, asked CreateSandbox) (*Sandbox, error) {
 	if asked.Name == "" || len(asked.Labels) == 0 {
 		return nil, fault.New(fault.Usage, "create sandbox: it needs a name and labels")

@@ -201,7 +201,7 @@ func TestCreate(t *testing.T) {
 
 func TestCreateNeedsNameAndLabels(t *testing.T) {
 	t.Parallel()
-	c, srv, _ := serve(t, good())
+	c, srv, _ := serve(t, http.NotFoundHandler())
 	for _, bad := range []CreateSandbox{{Labels: ours}, {Name: name}} {
 		if _, err := c.Create(t.Context(), bad); fault.KindOf(err) != fault.Usage {
 			t.Errorf("got %v", err)

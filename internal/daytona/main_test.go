@@ -79,6 +79,11 @@ func answer(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
+// started answers everything with a sandbox that is.
+func started() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, record(Started, Started, "")) })
+}
+
 // good answers every call that the client makes, as the documents say.
 func good() http.Handler {
 	mux := http.NewServeMux()

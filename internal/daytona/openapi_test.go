@@ -122,31 +122,3 @@ func TestOpenAPI(t *testing.T) {
 		})
 	}
 }
-
-// The states are spelled, and all there, as api.json has them.
-func TestStatesAreDaytonas(t *testing.T) {
-	t.Parallel()
-	dir := os.Getenv("DAYCLAUDE_OPENAPI")
-	if dir == "" {
-		testenv.Missing(t, "DAYCLAUDE_OPENAPI names no folder with Daytona's api.json")
-	}
-	api, err := openapi3.NewLoader().LoadFromFile(filepath.Join(dir, "api.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ours := map[State]bool{
-		Creating: true, Restoring: true, Destroyed: true, Destroying: true, Started: true, Stopped: true, Starting: true,
-		Stopping: true, Errored: true, BuildFailed: true, PendingBuild: true, BuildingSnapshot: true, Unknown: true,
-		PullingSnapshot: true, Archived: true, Archiving: true, Resizing: true, Snapshotting: true, Forking: true,
-		Pausing: true, Paused: true, Resuming: true,
-	}
-	for _, v := range api.Components.Schemas["SandboxState"].Value.Enum {
-		if !ours[State(v.(string))] {
-			t.Errorf("%v is not known here", v)
-		}
-		delete(ours, State(v.(string)))
-	}
-	if len(ours) > 0 {
-		t.Errorf("not Daytona's: %v", ours)
-	}
-}

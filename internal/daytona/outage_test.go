@@ -45,7 +45,7 @@ func TestOutageIsToldOnce(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	down := 0 // requests that meet an outage still
-	healthy := good()
+	healthy := started()
 	c, _, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -104,7 +104,7 @@ func (l *lookup) RoundTrip(r *http.Request) (*http.Response, error) {
 // A wrong URL is told at once. Once Daytona has answered, it is the network.
 func TestWrongURL(t *testing.T) {
 	t.Parallel()
-	c, _, pauses := serve(t, good())
+	c, _, pauses := serve(t, started())
 	via := &lookup{}
 	c.http = &http.Client{Transport: via}
 	_, err := c.Get(t.Context(), id)
@@ -145,7 +145,7 @@ func TestWrongURL(t *testing.T) {
 // A certificate that is not valid (now) is told at once, with the clock.
 func TestClockSkew(t *testing.T) {
 	t.Parallel()
-	s := httptest.NewTLSServer(good())
+	s := httptest.NewTLSServer(started())
 	t.Cleanup(s.Close)
 	roots := s.Client().Transport.(*http.Transport).Clone()
 	roots.TLSClientConfig.Time = func() time.Time { return time.Date(1969, 12, 31, 0, 0, 0, 0, time.UTC) }

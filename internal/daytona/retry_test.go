@@ -18,7 +18,7 @@ import (
 // repeated otherwise is.
 func TestNoConnection(t *testing.T) {
 	t.Parallel()
-	c, srv, pauses := serve(t, good())
+	c, srv, pauses := serve(t, started())
 	var fails atomic.Int64
 	c.http.Transport = &http.Transport{DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if fails.Add(1) <= 2 {
