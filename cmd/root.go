@@ -162,6 +162,7 @@ Try it without any account: dayclaude demo`,
 		newRunIssue(a, a.runIssue),
 		newRuns(a),
 		newSandboxes(a),
+		newDoctor(a, a.doctor),
 		newDemo(a, a.demo),
 		newDev(a),
 	)
