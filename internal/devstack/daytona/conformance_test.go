@@ -77,20 +77,36 @@ func suite(t *testing.T, run func(b *bench, id string)) {
 	})
 }
 
-// echo is the program of testdata/echo, built for the sandboxes.
-var echo = sync.OnceValues(func() ([]byte, error) {
-	dir, err := os.MkdirTemp("", "echo")
+// program builds a program of testdata for the sandboxes.
+func program(name string) ([]byte, error) {
+	dir, err := os.MkdirTemp("", name)
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	build := exec.Command("go", "build", "-o", filepath.Join(dir, "echo"), "./testdata/echo")
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, name), "./testdata/"+name)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 	if out, err := build.CombinedOutput(); err != nil {
 		return out, err
 	}
-	return os.ReadFile(filepath.Join(dir, "echo"))
-})
+	return os.ReadFile(filepath.Join(dir, name))
+}
+
+var (
+	echo      = sync.OnceValues(func() ([]byte, error) { return program("echo") })
+	gitserver = sync.OnceValues(func() ([]byte, error) { return program("gitserver") })
+)
+
+// install puts a program into the sandbox.
+func (b *bench) install(id, path string, build func() ([]byte, error)) {
+	b.Helper()
+	program, err := build()
+	if err != nil {
+		b.Fatalf("%v: %s", err, program)
+	}
+	b.want(b.upload(id, path, program), 200, "")
+	b.want(b.toolbox("POST", id, "/files/permissions?path="+path+"&mode=755", nil), 200, "")
+}
 
 // upload puts a file into the sandbox as the SDKs do.
 func (b *bench) upload(id, path string, content []byte) reply {
@@ -114,12 +130,7 @@ func (b *bench) upload(id, path string, content []byte) reply {
 // serveEcho runs echo in the sandbox and waits until its preview answers.
 func (b *bench) serveEcho(id string) {
 	b.Helper()
-	program, err := echo()
-	if err != nil {
-		b.Fatalf("%v: %s", err, program)
-	}
-	b.want(b.upload(id, "bin/echo", program), 200, "")
-	b.want(b.toolbox("POST", id, "/files/permissions?path=bin/echo&mode=755", nil), 200, "")
+	b.install(id, "bin/echo", echo)
 	b.startEcho(id)
 }
 

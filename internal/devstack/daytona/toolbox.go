@@ -62,6 +62,8 @@ func (s *Server) toolboxRoutes() http.Handler {
 	route("POST /files/move", (*call).moveFile)
 	route("POST /files/permissions", (*call).setPermissions)
 
+	gitRoutes(route)
+
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.writeToolboxError(w, r, problemf(http.StatusNotFound, "the embedded Daytona does not have %s %s", r.Method, r.URL.Path))
 	})
