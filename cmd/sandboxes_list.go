@@ -169,7 +169,7 @@ func whose(k *sandboxes.Keeper, s sandboxes.Sandbox) string {
 	case s.Labels[run.LabelStore] == "":
 		return "not dayclaude's"
 	case by != "":
-		return "made by " + by
+		return "another dayclaude's, " + by
 	}
 	return "another dayclaude's"
 }

@@ -146,9 +146,9 @@ func describeSandbox(k *sandboxes.Keeper, s sandboxes.Sandbox, v shownSandbox) [
 		{"id", v.ID}, {"state", string(v.State)}, {"problem", v.Error},
 		{"next", nextWords(s.State, sandboxes.NextOf(s.Sandbox), now)},
 		{"issue", issueOf(s)}, {"driven by", v.Driver},
-		{"made by", whose(k, s)},
+		{"whose", whose(k, s)},
 		{"made", since(v.CreatedAt, now)}, {"active", since(v.LastActivityAt, now)},
-		{"cost", usd(v.Cost)}, {"size", size(v.sandboxView)},
+		{"cost", usd(v.Cost)}, {"size", fmt.Sprintf("%g CPU, %g GiB memory, %g GiB disk", v.CPU, v.Memory, v.Disk)},
 		{"snapshot", v.Snapshot}, {"region", v.Region}, {"user", v.User},
 		{"network", networkWords(v)}, {"intervals", intervalWords(v)},
 	}

@@ -175,14 +175,14 @@ func TestForeignSandboxes(t *testing.T) {
 		t.Errorf("list:\n%s", list)
 	}
 	all := wantExit(t, s.Run("sandboxes", "list", "--all"), 0).Stdout
-	holds(t, "list --all", all, "this machine's", "made by process 7 on elsewhere", "not dayclaude's", "evil]0;owned[2J name", "–")
+	holds(t, "list --all", all, "this machine's", "another dayclaude's, process 7 on elsewhere", "not dayclaude's", "evil]0;owned[2J name", "–")
 	steersNothing(t, all)
 	if got := array(t, wantExit(t, s.Run("sandboxes", "list", "--all", "--json"), 0)); len(got) != 3 || got[0]["ours"] != false || got[0]["cost_usd"] != nil {
 		t.Errorf("list --all --json: %v", got)
 	}
 
 	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", theirs), 2).Stderr, "sandbox theirs was not made by this machine's dayclaude", "add --all")
-	holds(t, "show --all", wantExit(t, s.Run("sandboxes", "show", theirs, "--all"), 0).Stdout, "made by    made by process 7 on elsewhere")
+	holds(t, "show --all", wantExit(t, s.Run("sandboxes", "show", theirs, "--all"), 0).Stdout, "whose      another dayclaude's, process 7 on elsewhere")
 	for _, sandbox := range s.Sandboxes() {
 		if sandbox.Labels["team"] != "" {
 			show := wantExit(t, s.Run("sandboxes", "show", sandbox.ID, "--all"), 0).Stdout
