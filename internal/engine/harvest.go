@@ -29,7 +29,9 @@ const (
 func (d *drive) harvest(ctx context.Context) (run.State, error) {
 	d.say(run.Began, "collecting the changes")
 	set, err := d.bring(ctx)
-	if err != nil {
+	if errors.Is(err, errResting) {
+		return "", err // it is all still there
+	} else if err != nil {
 		if set, err = d.earlier(err); err != nil {
 			return "", err
 		}

@@ -14,6 +14,7 @@ import (
 var (
 	errLost    = errors.New("it is not there any more, or can't be used")
 	errStopped = errors.New("it did not come up, because it was stopped")
+	errResting = errors.New("it is stopped, and can be started")
 	errGivenUp = errors.New("that happened too often")
 )
 
@@ -82,7 +83,9 @@ func givenUp(problem error) error {
 }
 
 func wasStopped(name string) *fault.Error {
-	return fault.New(fault.Sandbox, "sandbox %s was stopped", name).WithHint("run the command again: it starts it and goes on")
+	f := fault.New(fault.Sandbox, "sandbox %s was stopped", name).WithHint("run the command again: it starts it and goes on")
+	f.Err = errResting
+	return f
 }
 
 // returns counts how often the run has gone back to a state.

@@ -37,6 +37,9 @@ const (
 // to. The task's id is stored first and is the same for every attempt: sandboxd
 // begins a task once.
 func (d *drive) work(ctx context.Context) (run.State, error) {
+	if r := d.run.Result; r != nil && !r.Problem.IsZero() {
+		return "", r.Problem.Err() // an earlier process heard the end, and died with it
+	}
 	if err := d.reach(ctx); err != nil {
 		return "", err
 	}
