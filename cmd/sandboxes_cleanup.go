@@ -107,7 +107,7 @@ func (a *app) mayCleanUp(ctx context.Context, o *sandboxesCleanupOptions, c *san
 	case o.yes:
 		return nil
 	case o.json || !a.streams.Asks():
-		return fault.New(fault.Usage, "nobody is there to be asked whether to delete %s sandboxes", number).WithHint("if you mean it, add --yes")
+		return fault.New(fault.Usage, "nobody is there to be asked whether to delete %s", howMany(len(found))).WithHint("if you mean it, add --yes")
 	}
 	answer, _ := a.streams.AskText(ctx, "delete them, with their files and Claude's sessions? [y/N]")
 	if answer != "y" && answer != "Y" && answer != "yes" {

@@ -42,7 +42,7 @@ func (a *app) sandboxesGC(ctx context.Context, o *sandboxesGCOptions) error {
 			return err
 		}
 		if len(found) == 0 && !o.json && a.streams.Terminal() {
-			fmt.Fprintf(a.streams.Err, "nothing to do: %d sandboxes, all as they should be\n", seen)
+			fmt.Fprintf(a.streams.Err, "nothing to do: %s, all as it should be\n", howMany(seen))
 		}
 		if !o.dryRun {
 			found = a.clean(ctx, c, found, sandboxes.GC)
@@ -136,6 +136,13 @@ func whatIs(s sandboxes.Sandbox) string {
 	return nameOf(s) + "  " + s.Owner.Thread.Ref.String()
 }
 
+func howMany(n int) string {
+	if n == 1 {
+		return "1 sandbox"
+	}
+	return fmt.Sprintf("%d sandboxes", n)
+}
+
 // deeds says what was done, or would be.
 func deeds(do []sandboxes.Action, would bool) string {
 	words := make([]string, len(do))
@@ -172,6 +179,6 @@ func (a *app) notCleaned(found []*sandboxes.Finding, asJSON bool) error {
 		}
 		fmt.Fprintf(a.streams.Err, "%s: %v\n", whatIs(f.Sandbox), f.Err)
 	}
-	f := fault.New(fault.KindOf(first), "%d of %d sandboxes were left as they are: %w", len(failed), len(found), first)
+	f := fault.New(fault.KindOf(first), "%d of %s could not be cleaned up: %w", len(failed), howMany(len(found)), first)
 	return f.WithHint("%s", fault.HintOf(first))
 }

@@ -61,6 +61,9 @@ func BecomeCommand() {
 		if where := os.Getenv(momentsVariable); where != "" {
 			options = append(options, telling(where))
 		}
+		if every, err := time.ParseDuration(os.Getenv(touchVariable)); err == nil {
+			options = append(options, cmd.WithTouchEvery(every))
+		}
 		os.Exit(cmd.Main(options...))
 	}
 }

@@ -3,11 +3,19 @@ package e2e
 import (
 	"net/http"
 	"net/url"
+	"time"
 
 	"github.com/dayclaude/dayclaude/cmd"
 	"github.com/dayclaude/dayclaude/internal/engine"
 	"github.com/dayclaude/dayclaude/internal/run"
 )
+
+// touchVariable is how often the command line shows activity in a sandbox.
+const touchVariable = "DAYCLAUDE_E2E_TOUCH"
+
+// TouchEvery makes the commands that are started from now on show activity in
+// their sandbox so often, in place of every minute.
+func (s *Stack) TouchEvery(d time.Duration) { s.Env[touchVariable] = d.String() }
 
 // momentsVariable is where the command line tells of the moments of its run.
 const momentsVariable = "DAYCLAUDE_E2E_MOMENTS"
