@@ -15,6 +15,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/testbox"
 )
 
 // copier counts what it moved.
@@ -78,14 +79,14 @@ func plant(t *testing.T) string {
 
 // TestThereAndBack copies a folder into the sandbox and out again.
 func TestThereAndBack(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		c, moved := copier(box)
 		dir := plant(t)
 		up, err := c.Upload(t.Context(), dir, "new")
 		if err != nil || up.Files != 5 || up.LeftOut != nil || moved.Load() < up.Bytes {
 			t.Fatalf("%+v, %v, %d moved", up, err, moved.Load())
 		}
-		if got := in(t, box, `cat new/sub/up; stat -c %a new/sub/run.sh new/-n new/empty; ls -a "${TMPDIR:-/tmp}"`); got != "a755\n444\n700\n.\n..\n" {
+		if got := testbox.Run(t, box, `cat new/sub/up; stat -c %a new/sub/run.sh new/-n new/empty; ls -a "${TMPDIR:-/tmp}"`); got != "a755\n444\n700\n.\n..\n" {
 			t.Errorf("in the sandbox: %q", got)
 		}
 		back := filepath.Join(t.TempDir(), "back")
@@ -96,7 +97,7 @@ func TestThereAndBack(t *testing.T) {
 		if got, want := tree(t, back), tree(t, dir); got != want {
 			t.Errorf("came back as\n%s\nwas\n%s", got, want)
 		}
-		if got := in(t, box, `ls -a "${TMPDIR:-/tmp}"`); got != ".\n..\n" {
+		if got := testbox.Run(t, box, `ls -a "${TMPDIR:-/tmp}"`); got != ".\n..\n" {
 			t.Errorf("left in the sandbox: %q", got)
 		}
 	})
@@ -104,7 +105,7 @@ func TestThereAndBack(t *testing.T) {
 
 // TestWhereItGoes holds the rules of docker cp.
 func TestWhereItGoes(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		c, _ := copier(box)
 		home, err := box.HomeDir(t.Context())
 		if err != nil {
@@ -112,7 +113,7 @@ func TestWhereItGoes(t *testing.T) {
 		}
 		dir := plant(t)
 		here := t.TempDir() + "/"
-		in(t, box, "mkdir there; echo old >file")
+		testbox.Run(t, box, "mkdir there; echo old >file")
 		for _, tt := range []struct{ from, to, want string }{
 			{dir + "/a", "x", "x"},
 			{dir + "/a", "new/folder/x", "new/folder/x"},
@@ -131,7 +132,7 @@ func TestWhereItGoes(t *testing.T) {
 				t.Errorf("up %s to %q: %q, %v; want %s", tt.from, tt.to, got.To, err, tt.want)
 			}
 		}
-		if got := in(t, box, "cat file x there/a there/plant/a fresh/a; stat -c %a file"); got != "aaaaa600\n" {
+		if got := testbox.Run(t, box, "cat file x there/a there/plant/a fresh/a; stat -c %a file"); got != "aaaaa600\n" {
 			t.Errorf("in the sandbox: %q", got)
 		}
 		if err := os.Mkdir(here+"there", 0o755); err != nil {
@@ -161,14 +162,14 @@ func TestWhereItGoes(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		c, _ := copier(box)
 		dir := plant(t)
 		pipe := filepath.Join(t.TempDir(), "pipe")
 		if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		in(t, box, "mkfifo pipe; echo x >file; mkdir -p dir/a")
+		testbox.Run(t, box, "mkfifo pipe; echo x >file; mkdir -p dir/a")
 		for _, tt := range []struct {
 			from, to, want string
 			down           bool
@@ -196,7 +197,7 @@ func TestRefused(t *testing.T) {
 		if got := tree(t, dir); strings.Contains(got, "dayclaude") || strings.Contains(got, "none") {
 			t.Errorf("something was left:\n%s", got)
 		}
-		if got := in(t, box, "ls -A . dir/a"); strings.Contains(got, "dayclaude-cp") {
+		if got := testbox.Run(t, box, "ls -A . dir/a"); strings.Contains(got, "dayclaude-cp") {
 			t.Errorf("something was left in the sandbox:\n%s", got)
 		}
 	})
@@ -204,10 +205,10 @@ func TestRefused(t *testing.T) {
 
 // TestTooLarge holds the bound of files whose size says otherwise, too.
 func TestTooLarge(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		c, _ := copier(box)
 		c.Max = 1 << 20
-		in(t, box, "mkdir dir; truncate -s 2M dir/sparse; head -c 1048576 /dev/zero >fits")
+		testbox.Run(t, box, "mkdir dir; truncate -s 2M dir/sparse; head -c 1048576 /dev/zero >fits")
 		here := t.TempDir()
 		for _, from := range []string{"dir/sparse", "dir"} {
 			if _, err := c.Download(t.Context(), from, filepath.Join(here, "x")); fault.KindOf(err) != fault.Sandbox || !strings.Contains(fault.HintOf(err), "--max-size") {
@@ -240,13 +241,13 @@ func TestUnreadable(t *testing.T) {
 
 // TestInterrupted leaves nothing behind on either side.
 func TestInterrupted(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		here := t.TempDir()
 		big := filepath.Join(here, "dir", "big")
 		if err := errors.Join(os.Mkdir(filepath.Dir(big), 0o755), os.WriteFile(big, nil, 0o600), os.Truncate(big, 64<<20)); err != nil {
 			t.Fatal(err)
 		}
-		in(t, box, "mkdir dir; truncate -s 64M dir/big")
+		testbox.Run(t, box, "mkdir dir; truncate -s 64M dir/big")
 		before := tree(t, here)
 		for _, from := range []string{big, filepath.Dir(big), "dir/big", "dir"} {
 			ctx, cancel := context.WithCancelCause(t.Context())
@@ -273,7 +274,7 @@ func TestInterrupted(t *testing.T) {
 		if got := tree(t, here); got != before {
 			t.Errorf("left here:\n%s", got)
 		}
-		if got := strings.Fields(in(t, box, `ls -A; ls -A "${TMPDIR:-/tmp}"`)); slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "dayclaude-cp") }) || slices.Contains(got, "x") {
+		if got := strings.Fields(testbox.Run(t, box, `ls -A; ls -A "${TMPDIR:-/tmp}"`)); slices.ContainsFunc(got, func(s string) bool { return strings.Contains(s, "dayclaude-cp") }) || slices.Contains(got, "x") {
 			t.Errorf("left in the sandbox: %q", got)
 		}
 	})
@@ -288,7 +289,7 @@ func TestChangesMeanwhile(t *testing.T) {
 		"less":    func(dir string) error { return os.Remove(dir + "/sub/run.sh") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+			testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 				c, _ := copier(box)
 				dir := plant(t)
 				c.Began = func(_ string, total int64) {
@@ -301,7 +302,7 @@ func TestChangesMeanwhile(t *testing.T) {
 				if _, err := c.Upload(t.Context(), dir, "x"); err == nil || !strings.Contains(err.Error(), "while it was read") {
 					t.Errorf("got %v", err)
 				}
-				if got := in(t, box, `ls -A "${TMPDIR:-/tmp}"`); got != "" {
+				if got := testbox.Run(t, box, `ls -A "${TMPDIR:-/tmp}"`); got != "" {
 					t.Errorf("left in the sandbox: %q", got)
 				}
 			})
@@ -311,7 +312,7 @@ func TestChangesMeanwhile(t *testing.T) {
 
 // TestWholeNamesFit is a long name, which takes an archive's longer headers.
 func TestWholeNamesFit(t *testing.T) {
-	onEngines(t, func(t *testing.T, box *daytona.Toolbox) {
+	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		c, _ := copier(box)
 		dir := t.TempDir()
 		long := filepath.Join(dir, strings.Repeat("ü", 100), strings.Repeat("x", 200))
