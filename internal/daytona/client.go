@@ -7,10 +7,12 @@
 //
 // The same code talks to Daytona's cloud, to a self-hosted Daytona and to the
 // embedded one; only the base URL differs. What is safe to repeat is repeated
-// here. A call that fails returns an *Error, which says the status and wraps a
+// here. A call that fails returns an *Error, which says the reason and wraps a
 // *fault.Error with kind and hint; when the caller's context ended, the *Error
-// wraps the context's error and its cause instead. What a call waits for is
-// told through package notice.
+// wraps the context's error and its cause instead. A call that cannot be made,
+// because of its arguments, is a fault of kind Usage. What a call waits for is
+// told through package notice. Operations are named as in Daytona's OpenAPI
+// documents.
 //
 // Answers are decoded leniently, because servers of several ages are in use:
 // unknown fields are ignored and missing ones stay zero. Texts in them are
@@ -154,6 +156,7 @@ type request struct {
 	safe    bool                             // repeating it does no harm
 	hurried bool                             // it is not worth repeating
 	keyless bool                             // it needs no key
+	needs   string                           // permissions of the key, if others than what hintPermissions says
 	quiet   time.Duration                    // of stream: how long a Read may wait; default: for ever
 	hide    func() string                    // a secret in the body, kept out of errors; may be nil
 }

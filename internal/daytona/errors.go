@@ -204,6 +204,9 @@ func (c *Client) refused(ctx context.Context, r request, resp *http.Response) *E
 	}
 	message = clean(strings.ReplaceAll(message, c.key(), "[redacted]"))
 	reason, f := classify(e.Status, message)
+	if reason == ReasonPermission && r.needs != "" {
+		f.Hint = "the API key needs " + r.needs
+	}
 	switch {
 	case resp.StatusCode == http.StatusNotFound && (webPage(resp) || noRoute.MatchString(message)):
 		reason = ReasonElsewhere

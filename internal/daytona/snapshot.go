@@ -82,6 +82,7 @@ func (c *Client) CreateSnapshot(ctx context.Context, asked CreateSnapshot) (*Sna
 	asked.Region = cmp.Or(asked.Region, c.target)
 	r := request{
 		op: "create snapshot " + clean(asked.Name), method: http.MethodPost, path: []string{"snapshots"}, body: jsonBody(asked),
+		needs: "write:snapshots",
 	}
 	if asked.Name == "" || (asked.ImageName == "") == (asked.Build == nil) {
 		return nil, fault.New(fault.Usage, "%s: it needs a name, and an image or a build", r.op)
@@ -180,6 +181,7 @@ func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	}
 	err = c.call(ctx, request{
 		op: "delete snapshot " + clean(s.Name), method: http.MethodDelete, path: []string{"snapshots", s.ID}, safe: true,
+		needs: "delete:snapshots",
 	}, nil)
 	if notFound(err) {
 		return nil
