@@ -56,8 +56,8 @@ Ctrl-C or SIGTERM, and then ends with exit code 0.
 With Docker, sandboxes are containers that live on when the command ends, and
 are there again at its next start. With the process engine they are processes of
 this machine that nothing isolates, and are removed at the end.`,
-		Example: `  dayclaude dev daytona >daytona.env &
-  set -a; . ./daytona.env; set +a      # once the file has its two lines`,
+		Example: `  dayclaude dev daytona --listen 127.0.0.1:4000
+  { read -r url; read -r key; } < <(dayclaude dev daytona); export "$url" "$key"`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			o.flags = c.Flags()
