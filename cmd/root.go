@@ -34,7 +34,7 @@ type app struct {
 	env        func(string) string
 	checkpoint func(run.State, engine.Moment) // of engine.Config
 	touchEvery time.Duration                  // likewise
-	farewell   atomic.Pointer[string]         // said by whoever leaves at once
+	farewell   atomic.Pointer[func()]         // done by whoever leaves at once
 }
 
 // Option changes how Main runs.
@@ -79,8 +79,8 @@ func (a *app) untilSignal() (_ context.Context, stop func()) {
 				return
 			}
 			if ctx.Err() != nil {
-				if words := a.farewell.Load(); words != nil {
-					fmt.Fprintln(a.streams.Err, "dayclaude:", *words)
+				if do := a.farewell.Load(); do != nil {
+					(*do)()
 				}
 				os.Exit(fault.ExitCode(ctx.Err()))
 			}
@@ -93,7 +93,12 @@ func (a *app) untilSignal() (_ context.Context, stop func()) {
 // setFarewell sets what is said if the process is made to leave at once, until
 // the function that it returns is called.
 func (a *app) setFarewell(words string) (unset func()) {
-	before := a.farewell.Swap(&words)
+	return a.beforeLeaving(func() { fmt.Fprintln(a.streams.Err, "dayclaude:", words) })
+}
+
+// beforeLeaving sets what is done in that case.
+func (a *app) beforeLeaving(do func()) (unset func()) {
+	before := a.farewell.Swap(&do)
 	return func() { a.farewell.Store(before) }
 }
 

@@ -28,6 +28,7 @@ func newSandboxes(a *app) *cobra.Command {
 		newSandboxesList(a, a.sandboxesList), newSandboxesShow(a, a.sandboxesShow),
 		newSandboxesStop(a, a.sandboxesStop), newSandboxesStart(a, a.sandboxesStart), newSandboxesDelete(a, a.sandboxesDelete),
 		newSandboxesSSH(a, a.sandboxesSSH), newSandboxesPreview(a, a.sandboxesPreview),
+		newSandboxesCp(a, a.sandboxesCp), newSandboxesExec(a, a.sandboxesExec),
 		newSandboxesGC(a, a.sandboxesGC), newSandboxesCleanup(a, a.sandboxesCleanup),
 	)
 	return c

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"io"
+	"os"
 	"path"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ type Screen struct {
 	Out     io.Writer                       // what comes is written as it is
 	Type    string                          // as TERM has it
 	Size    func() (cols, rows int)
-	Resized <-chan struct{} // the size may have changed
+	Resized <-chan os.Signal // the size may have changed
 }
 
 // startLimit is how long the sandbox's shell may take to start a command.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -45,7 +46,7 @@ func keyboard() (in func(context.Context) io.Reader, typing io.Writer) {
 func TestTerminal(t *testing.T) {
 	testbox.OnEngines(t, func(t *testing.T, box *daytona.Toolbox) {
 		in, typing := keyboard()
-		resized := make(chan struct{}, 1)
+		resized := make(chan os.Signal, 1)
 		cols, rows := 101, 33
 		var size sync.Mutex
 		s := &screen{}
@@ -55,7 +56,7 @@ func TestTerminal(t *testing.T) {
 				size.Lock()
 				cols, rows = 77, 22
 				size.Unlock()
-				resized <- struct{}{}
+				resized <- os.Interrupt
 			},
 		}
 		command := Command{Env: []string{"A=1 2"}, Dir: "/", Args: []string{"sh", "-c", `test -t 0 && test -t 1 || exit 1
