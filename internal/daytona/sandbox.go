@@ -119,7 +119,10 @@ type Filter struct {
 
 // query is f as the API has it.
 func (f Filter) query() (url.Values, error) {
-	query := url.Values{"limit": {"200"}} // the most that the API allows
+	query := url.Values{
+		"limit": {"200"},       // the most that the API allows
+		"sort":  {"createdAt"}, // unlike the last activity, by default, it does not change between pages
+	}
 	if len(f.Labels) > 0 {
 		labels, err := json.Marshal(f.Labels)
 		if err != nil {

@@ -107,6 +107,9 @@ func TestClient(t *testing.T) {
 		if err := c.Delete(ctx, sandbox.ID); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := c.Wait(ctx, sandbox.ID, client.Destroyed); err != nil {
+			t.Fatal(err)
+		}
 		for s, err := range c.List(ctx, client.Filter{}) {
 			t.Errorf("listed after its end: %+v, %v", s, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -25,7 +24,8 @@ type position struct {
 	ID  string `json:"i"`
 }
 
-// listSandboxes ignores filters that it does not know, as Daytona does.
+// listSandboxes ignores filters that it does not know, as Daytona does. A
+// sandbox that is being destroyed is still listed.
 func (s *Server) listSandboxes(w http.ResponseWriter, r *http.Request) error {
 	query := r.URL.Query()
 	limit, err := pageSize(query)
@@ -55,17 +55,26 @@ func (s *Server) listSandboxes(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 
-	items := s.summaries(func(v *summary) bool {
-		return keep(v) && (after == nil || compare(position{key(v), v.ID}, *after) > 0)
-	})
-	slices.SortFunc(items, func(a, b summary) int {
-		return compare(position{key(&a), a.ID}, position{key(&b), b.ID})
-	})
+	s.mu.Lock()
+	var found []position
+	for _, b := range s.sandboxes {
+		at := position{key(&b.summary), b.ID}
+		if keep(&b.summary) && (after == nil || compare(at, *after) > 0) {
+			found = append(found, at)
+		}
+	}
+	slices.SortFunc(found, compare)
+	more := len(found) > limit
+	found = found[:min(limit, len(found))]
+	items := make([]summary, len(found))
+	for i, at := range found {
+		items[i] = s.view(s.sandboxes[at.ID]).summary
+	}
+	s.mu.Unlock()
+
 	var next *string
-	if len(items) > limit {
-		items = items[:limit]
-		last := &items[limit-1]
-		data, err := json.Marshal(position{key(last), last.ID})
+	if more {
+		data, err := json.Marshal(found[len(found)-1])
 		if err != nil {
 			return err
 		}
@@ -76,41 +85,116 @@ func (s *Server) listSandboxes(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// summaries copies the sandboxes that are not destroyed and that keep wants.
-func (s *Server) summaries(keep func(*summary) bool) []summary {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	items := []summary{}
-	for _, b := range s.sandboxes {
-		if b.DesiredState == stateDestroyed && b.State != stateError || !keep(&b.summary) {
-			continue
-		}
-		items = append(items, s.view(b).summary)
-	}
-	return items
-}
-
 // filter returns the test that a query asks for.
 func filter(query url.Values) (func(*summary) bool, error) {
-	labels := map[string]string{}
+	var tests []func(*summary) bool
+	is := func(test func(*summary) bool) { tests = append(tests, test) }
+
+	withErrored := query.Get("includeErroredDeleted") == "true"
+	is(func(v *summary) bool {
+		failed := v.State == stateError && v.DesiredState == stateDestroyed
+		return v.State != stateDestroyed && (!failed || withErrored)
+	})
+	prefix := func(name string, of func(*summary) string) {
+		if text := strings.ToLower(query.Get(name)); text != "" {
+			is(func(v *summary) bool { return strings.HasPrefix(strings.ToLower(of(v)), text) })
+		}
+	}
+	prefix("id", func(v *summary) string { return v.ID })
+	prefix("name", func(v *summary) string { return v.Name })
 	if text := query.Get("labels"); text != "" {
+		labels := map[string]string{}
 		if err := json.Unmarshal([]byte(text), &labels); err != nil {
 			return nil, problemf(http.StatusBadRequest, "Invalid labels JSON format")
 		}
+		is(func(v *summary) bool {
+			for name, value := range labels {
+				if has, ok := v.Labels[name]; !ok || has != value {
+					return false
+				}
+			}
+			return true
+		})
 	}
-	oneOf := func(key, value string) bool {
-		return len(query[key]) == 0 || slices.Contains(query[key], value)
+	for _, state := range query["states"] {
+		if !slices.Contains(states, state) {
+			return nil, problemf(http.StatusBadRequest, "each value must be one of the following values: %s", strings.Join(states, ", "))
+		}
 	}
+	oneOf := func(name string, of func(*summary) string) {
+		if values := query[name]; len(values) > 0 {
+			is(func(v *summary) bool { return slices.Contains(values, of(v)) })
+		}
+	}
+	oneOf("states", func(v *summary) string { return string(v.State) })
+	oneOf("snapshots", func(v *summary) string { return v.Snapshot })
+	oneOf("regionIds", func(v *summary) string { return v.Target })
+	oneOf("sandboxClasses", func(v *summary) string { return v.SandboxClass })
+	flag := func(name string, of func(*summary) bool) {
+		if query.Has(name) {
+			want := query.Get(name) == "true"
+			is(func(v *summary) bool { return of(v) == want })
+		}
+	}
+	flag("isPublic", func(v *summary) bool { return v.Public })
+	flag("isRecoverable", func(v *summary) bool { return v.Recoverable })
+	ranges, err := within(query)
+	tests = append(tests, ranges...)
 	return func(v *summary) bool {
-		for name, value := range maps.All(labels) {
-			if has, ok := v.Labels[name]; !ok || has != value {
+		for _, test := range tests {
+			if !test(v) {
 				return false
 			}
 		}
-		return strings.HasPrefix(v.ID, query.Get("id")) && strings.HasPrefix(v.Name, query.Get("name")) &&
-			oneOf("states", string(v.State)) && oneOf("snapshots", v.Snapshot) &&
-			oneOf("regionIds", v.Target) && oneOf("sandboxClasses", v.SandboxClass)
-	}, nil
+		return true
+	}, err
+}
+
+// states are those that a list can be asked for: all but destroyed.
+var states = strings.Fields(`creating restoring destroying started stopped starting stopping error build_failed
+	pending_build building_snapshot unknown pulling_snapshot archived archiving resizing snapshotting forking pausing
+	paused resuming`)
+
+// within returns the tests of a query's ranges, whose ends belong to them.
+func within(query url.Values) (tests []func(*summary) bool, err error) {
+	number := func(name string, of func(*summary) int, sign int) {
+		text := query.Get(name)
+		if text == "" || err != nil {
+			return
+		}
+		end, problem := strconv.Atoi(text)
+		if problem != nil || end < 1 {
+			err = problemf(http.StatusBadRequest, "%s must not be less than 1, %s must be an integer number", name, name)
+		}
+		tests = append(tests, func(v *summary) bool { return sign*cmp.Compare(of(v), end) >= 0 })
+	}
+	for name, of := range map[string]func(*summary) int{
+		"Cpu":       func(v *summary) int { return v.CPU },
+		"MemoryGiB": func(v *summary) int { return v.Memory },
+		"DiskGiB":   func(v *summary) int { return v.Disk },
+	} {
+		number("min"+name, of, 1)
+		number("max"+name, of, -1)
+	}
+	moment := func(name string, of func(*summary) time.Time, sign int) {
+		text := query.Get(name)
+		if text == "" || err != nil {
+			return
+		}
+		end, problem := time.Parse(time.RFC3339, text)
+		if problem != nil {
+			err = problemf(http.StatusBadRequest, "%s must be a Date instance", name)
+		}
+		tests = append(tests, func(v *summary) bool { return sign*of(v).Compare(end) >= 0 })
+	}
+	for name, of := range map[string]func(*summary) time.Time{
+		"createdAt": func(v *summary) time.Time { return v.CreatedAt },
+		"lastEvent": func(v *summary) time.Time { return v.LastActivityAt },
+	} {
+		moment(name+"After", of, 1)
+		moment(name+"Before", of, -1)
+	}
+	return tests, err
 }
 
 // sortKey returns the text to sort by.
@@ -118,10 +202,10 @@ func sortKey(name string) (func(*summary) string, error) {
 	number := func(n int) string { return fmt.Sprintf("%010d", n) }
 	moment := func(t time.Time) string { return t.Format("2006-01-02T15:04:05.000000000") }
 	switch name {
-	case "", "createdAt":
-		return func(v *summary) string { return moment(v.CreatedAt) }, nil
-	case "lastActivityAt":
+	case "", "lastActivityAt":
 		return func(v *summary) string { return moment(v.LastActivityAt) }, nil
+	case "createdAt":
+		return func(v *summary) string { return moment(v.CreatedAt) }, nil
 	case "name":
 		return func(v *summary) string { return v.Name }, nil
 	case "cpu":
@@ -134,18 +218,6 @@ func sortKey(name string) (func(*summary) string, error) {
 	return nil, problemf(http.StatusBadRequest, "sort must be one of the following values: name, cpu, memoryGib, diskGib, lastActivityAt, createdAt")
 }
 
-func pageSize(query url.Values) (int, error) {
-	text := query.Get("limit")
-	if text == "" {
-		return defaultPage, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > maxPage {
-		return 0, problemf(http.StatusBadRequest, "limit must not be less than 1, limit must not be greater than %d", maxPage)
-	}
-	return n, nil
-}
-
 // ordering is 1 for ascending and -1 for descending, which is what is meant if
 // nothing is said.
 func ordering(direction string) (int, error) {
@@ -156,4 +228,16 @@ func ordering(direction string) (int, error) {
 		return -1, nil
 	}
 	return 0, problemf(http.StatusBadRequest, "order must be one of the following values: asc, desc")
+}
+
+func pageSize(query url.Values) (int, error) {
+	text := query.Get("limit")
+	if text == "" {
+		return defaultPage, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > maxPage {
+		return 0, problemf(http.StatusBadRequest, "limit must not be less than 1, limit must not be greater than %d", maxPage)
+	}
+	return n, nil
 }

@@ -3,7 +3,6 @@ package daytona_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -160,46 +159,6 @@ func (s slow) Stop(ctx context.Context, id string) error {
 	case <-ctx.Done():
 	}
 	return s.Engine.Stop(ctx, id)
-}
-
-func TestList(t *testing.T) {
-	t.Parallel()
-	b := serve(t, daytona.Options{Engine: hollow()})
-	for i := range 5 {
-		b.create(object{"name": fmt.Sprintf("box-%d", i), "labels": object{"parity": fmt.Sprint(i % 2), "quoted": `"`}})
-	}
-	b.want(b.api("DELETE", "/sandbox/box-4", nil), 200, "")
-	pages := func(query string) (names []string) {
-		for cursor := ""; ; {
-			var page struct {
-				Items      []struct{ Name string }
-				NextCursor *string
-			}
-			b.want(b.api("GET", "/sandbox?limit=2&sort=name&order=asc&unknown=x&cursor="+cursor+query, nil), 200, "").into(t, &page)
-			for _, item := range page.Items {
-				names = append(names, item.Name)
-			}
-			if page.NextCursor == nil {
-				return names
-			}
-			cursor = *page.NextCursor
-		}
-	}
-	for query, want := range map[string]string{
-		"":                               "box-0 box-1 box-2 box-3",
-		`&labels={"parity":"1"}`:         "box-1 box-3",
-		`&labels={"parity":"7"}`:         "",
-		"&name=box-3":                    "box-3",
-		"&states=stopped":                "",
-		"&states=stopped&states=started": "box-0 box-1 box-2 box-3",
-	} {
-		if got := strings.Join(pages(query), " "); got != want {
-			t.Errorf("%s: %s, want %s", query, got, want)
-		}
-	}
-	b.want(b.api("GET", "/sandbox?limit=201", nil), 400, "limit")
-	b.want(b.api("GET", "/sandbox?cursor=%21", nil), 400, "cursor")
-	b.want(b.api("GET", "/sandbox?labels=x", nil), 400, "labels")
 }
 
 func TestSettings(t *testing.T) {
