@@ -158,7 +158,7 @@ type request struct {
 	keyless bool                             // it needs no key
 	needs   string                           // permissions of the key, if others than what hintPermissions says
 	quiet   time.Duration                    // of stream: how long a Read may wait; default: for ever
-	hide    func() string                    // a secret in the body, kept out of errors; may be nil
+	hide    func() string                    // a secret that is sent, kept out of errors; may be nil
 }
 
 // jsonBody is a body for request.

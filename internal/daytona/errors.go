@@ -202,7 +202,12 @@ func (c *Client) refused(ctx context.Context, r request, resp *http.Response) *E
 	if status != 0 && e.Status >= 400 {
 		e.Status = status // proxies pass some refusals on under a status of their own
 	}
-	message = clean(strings.ReplaceAll(message, c.key(), "[redacted]"))
+	for _, hidden := range []func() string{c.key, r.hide} {
+		if hidden != nil && hidden() != "" {
+			message = strings.ReplaceAll(message, hidden(), "[redacted]")
+		}
+	}
+	message = clean(message)
 	reason, f := classify(e.Status, message)
 	if reason == ReasonPermission && r.needs != "" {
 		f.Hint = "the API key needs " + r.needs

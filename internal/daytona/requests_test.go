@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
+	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
 // What every request carries, and what none does.
@@ -144,9 +145,9 @@ func TestListFilters(t *testing.T) {
 	}
 }
 
-// What opens a sandbox is bounded before it is asked for, and a URL that
-// cannot be used is not quoted: it holds the token.
-func TestSignedPreviewIsBounded(t *testing.T) {
+// What opens a sandbox is bounded before it is asked for, and its token is in
+// no error.
+func TestAccessIsBounded(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, standIn(t))
 	for _, ttl := range []time.Duration{0, -time.Second, daytona.MaxSigned + 1} {
@@ -159,6 +160,10 @@ func TestSignedPreviewIsBounded(t *testing.T) {
 	}
 	if n := len(w.requests()); n != 0 {
 		t.Errorf("%d requests", n)
+	}
+	w.meet(always(func(rw http.ResponseWriter, r *http.Request) { daytona.Refuse(rw, 404, "Cannot DELETE "+r.RequestURI) }))
+	if err := w.client.RevokeSSHAccess(t.Context(), "x", secret.New("sesame")); err == nil || strings.Contains(err.Error(), "sesame") {
+		t.Errorf("got %v", err)
 	}
 	w.meet(always(func(rw http.ResponseWriter, _ *http.Request) {
 		_, _ = rw.Write([]byte(`{"url":"ftp://8080-sesame.proxy.example"}`))

@@ -58,7 +58,7 @@ func (c *Client) RevokeSSHAccess(ctx context.Context, id string, token secret.St
 		path: []string{"sandbox", id, "ssh-access"}, safe: true,
 	}
 	if !token.IsZero() {
-		r.query = url.Values{"token": {token.Reveal()}}
+		r.query, r.hide = url.Values{"token": {token.Reveal()}}, token.Reveal // a refusal may quote the URL
 	}
 	return c.call(ctx, r, nil)
 }
