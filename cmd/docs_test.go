@@ -3,6 +3,7 @@ package cmd
 import (
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -46,6 +47,27 @@ func TestPagesNameTheFlags(t *testing.T) {
 	}
 }
 
+// TestSandboxesPage holds that docs/sandboxes.md tells of every key of --json.
+func TestSandboxesPage(t *testing.T) {
+	text := page(t, "sandboxes.md")
+	rows := strings.Join(regexp.MustCompile("(?m)^\\| (`.*`) \\| ").FindAllString(text, -1), "")
+	for _, of := range []reflect.Type{reflect.TypeFor[sandboxView](), reflect.TypeFor[shownSandbox]()} {
+		for _, key := range jsonKeys(of) {
+			if !strings.Contains(rows, "`"+key+"`") {
+				t.Errorf("no row for the key %s", key)
+			}
+		}
+	}
+	for _, part := range []reflect.Type{
+		reflect.TypeFor[nextView](), reflect.TypeFor[networkView](), reflect.TypeFor[sandboxRun](),
+		reflect.TypeFor[changed](), reflect.TypeFor[previewView](), reflect.TypeFor[sshView](),
+	} {
+		if shown := `{"` + strings.Join(jsonKeys(part), `", "`) + `"}`; !strings.Contains(text, shown) {
+			t.Errorf("the page does not show %s", shown)
+		}
+	}
+}
+
 // page reads a page of the documentation.
 func page(t *testing.T, name string) string {
 	t.Helper()
@@ -57,9 +79,12 @@ func page(t *testing.T, name string) string {
 }
 
 func jsonKeys(of reflect.Type) []string {
-	keys := make([]string, of.NumField())
-	for i := range keys {
-		keys[i], _, _ = strings.Cut(of.Field(i).Tag.Get("json"), ",")
+	var keys []string
+	for i := range of.NumField() {
+		if f := of.Field(i); !f.Anonymous {
+			key, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+			keys = append(keys, key)
+		}
 	}
 	return keys
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
+	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxes"
 	"github.com/dayclaude/dayclaude/internal/term"
@@ -33,7 +34,14 @@ func newSandboxesList(a *app, do func(context.Context, *sandboxesListOptions) er
 		Use: "list", Short: "List sandboxes", Args: cobra.NoArgs,
 		Long: `List the sandboxes that this machine's runs made, newest first: what each is
 about, what it cost so far, and what Daytona does with it next.`,
-		RunE: func(c *cobra.Command, _ []string) error { return do(c.Context(), o) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			for _, state := range states(o.states) {
+				if len(state.Follows()) == 0 {
+					return fault.New(fault.Usage, "there is no state %q", state).WithHint("the usual ones are started, stopped, archived and error")
+				}
+			}
+			return do(c.Context(), o)
+		},
 	}
 	c.Flags().BoolVar(&o.all, "all", false, "all that the Daytona key sees, with whose they are")
 	c.Flags().StringSliceVar(&o.states, "state", nil, "only those in `STATE`, such as started; several with commas")

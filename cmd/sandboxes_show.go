@@ -89,8 +89,7 @@ func (a *app) sandboxesShow(ctx context.Context, o *sandboxesShowOptions) error 
 		case o.json:
 			return writeJSON(a.streams.Out, v)
 		}
-		a.printSandbox(k, s, v)
-		return nil
+		return a.printSandbox(k, s, v)
 	})
 }
 
@@ -122,20 +121,25 @@ func lookInto(ctx context.Context, k *sandboxes.Keeper, s sandboxes.Sandbox) (sh
 	return v, err
 }
 
-func (a *app) printSandbox(k *sandboxes.Keeper, s sandboxes.Sandbox, v shownSandbox) {
+func (a *app) printSandbox(k *sandboxes.Keeper, s sandboxes.Sandbox, v shownSandbox) error {
 	out, name := a.streams.Out, nameOf(s)
 	a.streams.Table(out, []string{"sandbox", name}, describeSandbox(k, s, v))
 	if len(v.Runs) > 0 {
-		rows := make([][]string, len(v.Runs))
-		for i, r := range v.Runs {
-			rows[i] = []string{r.ID, string(r.State), r.CreatedAt.Local().Format("2006-01-02 15:04"), term.USD(r.Cost)}
-		}
 		fmt.Fprintln(out)
-		a.streams.Table(out, []string{"RUN", "STATE", "BEGAN", "COST"}, rows)
+		runs := a.streams.NewListing(out, []term.Column{{Head: "RUN"}, {Head: "STATE"}, {Head: "BEGAN", Rank: 1}, {Head: "COST"}})
+		for _, r := range v.Runs {
+			if err := runs.Add(r.ID, string(r.State), r.CreatedAt.Local().Format("2006-01-02 15:04"), term.USD(r.Cost)); err != nil {
+				return err
+			}
+		}
+		if err := runs.Flush(); err != nil {
+			return err
+		}
 	}
 	steps := nextSteps(s, v, name)
 	fmt.Fprintln(out)
 	a.streams.Table(out, steps[0], steps[1:])
+	return nil
 }
 
 // describeSandbox is a sandbox as rows of names and values; what is empty is
@@ -207,11 +211,13 @@ func intervalWords(v shownSandbox) string {
 
 // nextSteps are rows of commands that suit the sandbox's state.
 func nextSteps(s sandboxes.Sandbox, v shownSandbox, name string) [][]string {
-	row := func(verb, words string) []string { return []string{"", "dayclaude sandboxes " + verb, words} }
+	row := func(verb, words string) []string {
+		return []string{"", "dayclaude sandboxes " + verb + "  (" + words + ")"}
+	}
 	var rows [][]string
 	switch {
 	case v.Driver != "":
-		rows = append(rows, []string{"", "dayclaude runs watch " + v.RunID, "shows what happens in it"})
+		rows = append(rows, []string{"", "dayclaude runs watch " + v.RunID + "  (shows what happens in it)"})
 	case s.State.Failed() && s.Recoverable:
 		rows = append(rows, row("start "+name, "has Daytona mend it"))
 	case s.State == daytona.Stopped, s.State == daytona.Archived, s.State == daytona.Paused:

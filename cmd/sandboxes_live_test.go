@@ -1,0 +1,77 @@
+package cmd_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/dayclaude/dayclaude/internal/devstack/github"
+	"github.com/dayclaude/dayclaude/internal/e2e"
+)
+
+// TestSandboxesOnATerminal lists sandboxes on terminals of several widths, and
+// asks on one before it deletes.
+func TestSandboxesOnATerminal(t *testing.T) {
+	t.Parallel()
+	s := e2e.New(t, e2e.Options{Engine: e2e.Process, Light: true})
+	ref := s.Shop(github.Issue{})
+	if r := s.Run("run-issue", ref); r.Exit != 0 {
+		t.Fatal(r)
+	}
+	show := func(width int, args ...string) string {
+		t.Helper()
+		term := newTerminal(t, s, width, 50, args...)
+		code, screen := term.wait(s)
+		if code != "0" {
+			t.Errorf("%d columns: exit code %s\n%s", width, code, screen)
+		}
+		for line := range strings.Lines(term.tmux("capture-pane", "-p", "-J", "-S", "-")) {
+			line = strings.TrimSpace(line)
+			if last := line[strings.LastIndexByte(line, ' ')+1:]; len(line) > width && len(last) < 20 {
+				t.Errorf("%d columns: the terminal breaks %q", width, line)
+			}
+		}
+		return screen
+	}
+	for width, want := range map[int]string{
+		160: "NAME STATE ISSUE RUN AGE ACTIVE SIZE COST NEXT",
+		100: "NAME STATE ISSUE RUN AGE ACTIVE COST NEXT",
+		70:  "NAME STATE ISSUE COST NEXT",
+		50:  "NAME STATE NEXT",
+		40:  "dayclaude-1002-42-1",
+	} {
+		screen := show(width, "sandboxes", "list")
+		head, _, _ := strings.Cut(screen, "\n")
+		if got := strings.Join(strings.Fields(head), " "); got != want {
+			t.Errorf("%d columns: it begins with %q\n%s", width, got, screen)
+		}
+	}
+	holdsAll(t, show(40, "sandboxes", "list"), "\n  state stopped · issue demo/shop#42\n", " · next archived in 24 h\n")
+	holdsAll(t, show(40, "sandboxes", "show", ref), "\nstate      stopped\n", "\nRUN           STATE  COST\n",
+		"next:  dayclaude sandboxes start\n       dayclaude-1002-42-1 (starts it)\n")
+
+	asked := func(answer string) (code, screen string) {
+		t.Helper()
+		term := newTerminal(t, s, 100, 30, "sandboxes", "delete", ref)
+		s.Eventually("the question", func() bool { return strings.Contains(term.screen(), "[y/N]") })
+		term.tmux("send-keys", answer, "Enter")
+		return term.wait(s)
+	}
+	code, screen := asked("n")
+	if code != "130" || len(s.Sandboxes()) != 1 {
+		t.Errorf("no: exit code %s\n%s", code, screen)
+	}
+	holdsAll(t, screen, "the work of run r_", " of demo/shop#42 is in http://", "was left as it is")
+	if code, screen = asked("y"); code != "0" || len(s.Sandboxes()) != 0 {
+		t.Errorf("yes: exit code %s\n%s", code, screen)
+	}
+	holdsAll(t, screen, "✓ deleting sandbox dayclaude-1002-42-1", "dayclaude-1002-42-1 is deleted")
+}
+
+func holdsAll(t *testing.T, screen string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(screen, part) {
+			t.Errorf("the screen lacks %q:\n%s", part, screen)
+		}
+	}
+}
