@@ -238,8 +238,14 @@ func (c *call) entrypointLogs() error {
 
 // logs answers with JSON only to SDKs that know it, else with plain text.
 func (c *call) logs(s *session, command *sessionCommand) error {
-	if c.r.URL.Query().Get("follow") == "true" {
-		return c.followLogs(s, command)
+	if follow := c.r.URL.Query().Get("follow") == "true"; follow || c.upgrades() {
+		ended := s.ended
+		if !follow {
+			now := make(chan struct{}) // a WebSocket gets what there is, too
+			close(now)
+			ended = now
+		}
+		return c.followLogs(ended, command)
 	}
 	text, _, _, _ := command.log.read(0)
 	if !c.splits() {
@@ -303,17 +309,21 @@ func (c *call) upgrade() (*websocket.Conn, error) {
 	return websocket.Accept(c.w, c.r, &websocket.AcceptOptions{Subprotocols: []string{c.versionProtocol()}})
 }
 
-// followLogs streams the log with its marks. A WebSocket ends with the
-// command; a plain response does not, as in Daytona: the client hangs up.
-func (c *call) followLogs(s *session, command *sessionCommand) error {
-	if strings.EqualFold(c.r.Header.Get("Upgrade"), "websocket") {
+// upgrades reports whether the caller asks for a WebSocket.
+func (c *call) upgrades() bool { return strings.EqualFold(c.r.Header.Get("Upgrade"), "websocket") }
+
+// followLogs streams the log with its marks, until the command or ended. A
+// WebSocket then ends; a plain response does not, as in Daytona: the client
+// hangs up.
+func (c *call) followLogs(ended <-chan struct{}, command *sessionCommand) error {
+	if c.upgrades() {
 		conn, err := c.upgrade()
 		if err != nil {
 			return nil // it has answered
 		}
 		defer func() { _ = conn.CloseNow() }()
 		ctx := conn.CloseRead(c.r.Context())
-		err = command.log.follow(ctx, s.ended, func(text []byte) error {
+		err = command.log.follow(ctx, ended, func(text []byte) error {
 			return conn.Write(ctx, websocket.MessageBinary, c.known(text))
 		})
 		if err == nil {
@@ -326,7 +336,7 @@ func (c *call) followLogs(s *session, command *sessionCommand) error {
 	if err := flush(); err != nil {
 		return err
 	}
-	err := command.log.follow(c.r.Context(), s.ended, func(text []byte) error {
+	err := command.log.follow(c.r.Context(), ended, func(text []byte) error {
 		_, err := c.w.Write(c.known(text))
 		return errors.Join(err, flush())
 	})
