@@ -21,6 +21,7 @@ type method struct {
 	hurried bool // it is not repeated at all
 	empty   bool // it needs nothing of the bodies of good answers
 	stream  bool // what it returns is read as it comes: a cut is the caller's
+	socket  bool // it opens a WebSocket, which no other answer can be
 	fine    int  // the status that tells that there is nothing to do
 
 	// arrange prepares what the method needs, with the world's client, and
@@ -30,7 +31,7 @@ type method struct {
 
 // methods are all methods of the package that send something.
 func methods() []method {
-	all := slices.Concat(clientMethods())
+	all := slices.Concat(clientMethods(), toolboxMethods())
 	return slices.DeleteFunc(all, func(m method) bool { return slices.Contains(unserved, m.name) })
 }
 
@@ -184,10 +185,14 @@ func TestMethodsAreAll(t *testing.T) {
 		listed[m.name] = true
 	}
 	silent := append([]string{
-		"Client.Toolbox", // sends nothing
-		"Client.Hurry",   // of these tests
+		"Client.Toolbox",                    // sends nothing
+		"Client.Hurry",                      // of these tests
+		"PTY.Read", "PTY.Write", "PTY.Wait", // on a connection
+		"PTY.Close", // when all else has ended
 	}, unserved...)
-	for _, typ := range []reflect.Type{reflect.TypeFor[*daytona.Client]()} {
+	for _, typ := range []reflect.Type{
+		reflect.TypeFor[*daytona.Client](), reflect.TypeFor[*daytona.Toolbox](), reflect.TypeFor[*daytona.Session](), reflect.TypeFor[*daytona.PTY](),
+	} {
 		for m := range typ.Methods() {
 			name := typ.Elem().Name() + "." + m.Name
 			if !listed[name] && !slices.Contains(silent, name) {

@@ -70,13 +70,15 @@ func (t *Toolbox) OpenPTY(ctx context.Context, o PTYOptions) (*PTY, error) {
 		return nil, err
 	}
 	if p.ws, err = t.c.dial(ctx, t.route(p.request("connect to", http.MethodGet, "connect"))); err != nil {
-		return nil, errors.Join(err, p.remove())
+		_ = p.remove() // which meets the same trouble
+		return nil, err
 	}
 	p.stop = keepAwake(ctx, p.ws, func() bool { return !p.waiting.Load() })
 	late := time.AfterFunc(callTimeout, func() { _ = p.ws.CloseNow() })
 	defer late.Stop()
 	if err := p.next(); err != nil {
-		return nil, errors.Join(err, p.Close())
+		_ = p.Close() // it may have ended already
+		return nil, err
 	}
 	return p, nil
 }

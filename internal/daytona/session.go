@@ -1,11 +1,13 @@
 package daytona
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -38,7 +40,8 @@ func (t *Toolbox) OpenSession(ctx context.Context, id string) (*Session, error) 
 // Spawn starts a command in a session of its own and does not wait for it. Its
 // standard input is empty. Take a new id where the old one's shell may have
 // ended. The command is started at most once: when the answer is lost, look
-// whether it runs before asking again.
+// whether it runs before asking again. It calls POST /process/session and
+// POST /process/session/{id}/exec.
 func (t *Toolbox) Spawn(ctx context.Context, sessionID, command string) error {
 	s, err := t.OpenSession(ctx, sessionID)
 	if err != nil {
@@ -100,15 +103,37 @@ func (t *Toolbox) EntrypointLogs(ctx context.Context, follow bool, stdout, stder
 }
 
 // Input writes to a command's standard input, with a newline at the end if
-// data has none; there is no way to end the input. It is not repeated. A
-// command that has ended is an *Error with status 410. It calls
-// POST /process/session/{id}/command/{id}/input.
+// data has none; there is no way to end the input. A command that is not yet
+// there, because its turn has not come, is waited for. What may have been
+// written is not repeated. A command that has ended is an *Error with status
+// 410 or 500.
+//
+// It calls POST /process/session/{id}/command/{id}/input, and
+// GET /process/session/{id}/command/{id} while it waits.
 func (s *Session) Input(ctx context.Context, commandID string, data []byte) error {
 	r := s.request("write to a command of", http.MethodPost, "command", commandID, "input")
 	r.body = jsonBody(map[string]string{"data": string(data)})
 	r.safe = false
-	return s.t.call(ctx, r, nil)
+	waiting := s.t.c.trouble(patience)
+	for {
+		err := s.t.call(ctx, r, nil)
+		e, ok := errors.AsType[*Error](err)
+		if !ok || !noPipe.MatchString(e.Message) {
+			return err
+		}
+		if _, ended, lookErr := s.ExitCode(ctx, commandID); ended || lookErr != nil {
+			return cmp.Or(lookErr, err)
+		}
+		if err := waiting.pause(ctx, e); err != nil {
+			return err
+		}
+	}
 }
+
+// noPipe is what the toolbox says of a command that does not read its input
+// now: the session's shell makes the pipe when the command's turn comes, and
+// removes it at its end.
+var noPipe = regexp.MustCompile(`(?i)failed to open input pipe`)
 
 // ExitCode returns how a command ended, or that it did not yet. It calls
 // GET /process/session/{id}/command/{id}.

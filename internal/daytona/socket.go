@@ -2,6 +2,7 @@ package daytona
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -36,8 +37,10 @@ func (c *Client) dial(ctx context.Context, r request) (*websocket.Conn, error) {
 			return nil
 		case resp != nil && resp.StatusCode >= 300:
 			return c.refused(ctx, r, resp)
-		case resp != nil: // an answer, but no WebSocket
-			return r.unreadable(ctx, resp, err)
+		case resp != nil && webPage(resp):
+			return r.unreadable(ctx, resp, errors.New("the answer is a web page"))
+		case resp != nil:
+			return r.unreadable(ctx, resp, errors.New("the answer is no WebSocket"))
 		}
 		return r.unanswered(ctx, err)
 	})

@@ -40,7 +40,7 @@ func standIn(t *testing.T, with ...func(*devstack.Options)) *devstack.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := devstack.Options{Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot}}, RemoveOnClose: true}
+	opts := devstack.Options{Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot, Entrypoint: []string{"echo", "ready"}}}, RemoveOnClose: true}
 	for _, change := range with {
 		change(&opts)
 	}
