@@ -33,7 +33,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 7, "how often each side of a comparison of runs is measured")
-	flag.StringVar(&o.only, "only", "docker,process,broker,cold,size", "what to measure")
+	flag.StringVar(&o.only, "only", "docker,process,broker,cold,size,list,gc", "what to measure")
 	flag.StringVar(&o.program, "dayclaude", "dist/dayclaude", "the `program` to measure")
 	flag.BoolVar(&o.verbose, "verbose", false, "print what run-issue does, with times")
 	flag.Parse()
@@ -60,6 +60,8 @@ func bench(ctx context.Context, o options) (err error) {
 		{"broker", func() ([]row, error) { return brokerCalls(ctx, 50*o.rounds) }},
 		{"cold", func() ([]row, error) { return coldStart(ctx, o.program, 20*o.rounds) }},
 		{"size", sandboxdSizes},
+		{"list", func() ([]row, error) { return listing(ctx, o.program, o.rounds) }},
+		{"gc", func() ([]row, error) { return cleaning(ctx, o.program) }},
 	}
 	var rows []row
 	for _, p := range parts {
