@@ -221,6 +221,78 @@ func TestForeignSandboxes(t *testing.T) {
 	holds(t, "list without a key", wantExit(t, s.Run("sandboxes", "list"), 4).Stderr, "no Daytona", "DAYTONA_API_KEY")
 }
 
+// TestBrokenSandbox tells why it broke, and has it mended if that can be.
+func TestBrokenSandbox(t *testing.T) {
+	s, ref, _, name := solved(t)
+	broken := func(recoverable bool) {
+		t.Helper()
+		if err := s.Daytona.Break(name, "the disk \x1b[31mis gone", recoverable); err != nil {
+			t.Fatal(err)
+		}
+		s.Eventually("it to be broken", func() bool { return s.Sandboxes()[name].State.Failed() })
+	}
+	broken(false)
+	const why = "sandbox dayclaude-1002-1-1 is broken: the disk [31mis gone"
+	for _, verb := range []string{"start", "stop"} {
+		holds(t, verb, wantExit(t, s.Run("sandboxes", verb, ref), 1).Stderr, why, "hint: `dayclaude sandboxes delete "+name+"` deletes it; the next run makes another")
+	}
+	for _, args := range [][]string{{"ssh", ref}, {"preview", ref, "80"}} {
+		holds(t, args[0], wantExit(t, s.Run(append([]string{"sandboxes"}, args...)...), 1).Stderr, "sandbox "+name+" is error, and must be started for that")
+	}
+	holds(t, "list", wantExit(t, s.Run("sandboxes", "list"), 0).Stdout, name+"  error ", "stays error")
+	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", ref), 0).Stdout, "problem    the disk [31mis gone", "dayclaude sandboxes delete "+name)
+
+	wantExit(t, s.Run("sandboxes", "delete", ref, "--yes"), 0)
+	wantExit(t, s.Run("run-issue", ref), 3)
+	broken(true)
+	holds(t, "stop", wantExit(t, s.Run("sandboxes", "stop", ref), 1).Stderr, why, "hint: `dayclaude sandboxes start "+name+"` has Daytona mend it")
+	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", ref), 0).Stdout, "sandboxes start "+name+" (has Daytona mend it)")
+	holds(t, "start", wantExit(t, s.Run("sandboxes", "start", ref), 0).Stdout, name+" is started\n")
+}
+
+// TestEphemeralSandbox asks before it stops what would be deleted by that.
+func TestEphemeralSandbox(t *testing.T) {
+	s, ref, release := busy(t)
+	release()
+	s.Env["DAYCLAUDE_DELETE_AFTER"] = "0"
+	wantExit(t, s.Run("run-issue", ref, "--keep"), 0)
+	holds(t, "list", wantExit(t, s.Run("sandboxes", "list"), 0).Stdout, "deleted in 15 min if idle")
+	holds(t, "stop", wantExit(t, s.Run("sandboxes", "stop", ref), 2).Stderr, "nobody is there to be asked whether to delete sandbox")
+	holds(t, "stop --yes", wantExit(t, s.Run("sandboxes", "stop", ref, "--yes"), 0).Stdout, " is deleted\n")
+	if left := s.Sandboxes(); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestSandboxesListOnABadDay prints what there is before the error, and keeps
+// no shell waiting.
+func TestSandboxesListOnABadDay(t *testing.T) {
+	s, ref, _, name := solved(t)
+	s.WrapDaytona(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Query().Get("cursor") != "" {
+				w.WriteHeader(http.StatusForbidden)
+				return
+			}
+			answer := httptest.NewRecorder()
+			next.ServeHTTP(answer, r)
+			_, _ = w.Write(bytes.ReplaceAll(answer.Body.Bytes(), []byte(`"nextCursor":null`), []byte(`"nextCursor":"more"`)))
+		})
+	})
+	r := wantExit(t, s.Run("sandboxes", "list"), 4)
+	holds(t, "list", r.Stdout, name)
+	holds(t, "its error", r.Stderr, "Daytona denied access")
+	r = wantExit(t, s.Run("sandboxes", "list", "--json"), 4)
+	if got := array(t, r); len(got) != 1 || got[0]["name"] != name {
+		t.Errorf("list --json: %s", r)
+	}
+
+	s.WrapDaytona(func(http.Handler) http.Handler {
+		return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	})
+	holds(t, "completion", wantExit(t, s.Run("__complete", "sandboxes", "show", ""), 0).Stdout, ref+"\tdone\n:36\n")
+}
+
 // create makes a sandbox that no run made and returns its id.
 func create(t *testing.T, s *e2e.Stack, asked daytona.CreateSandbox) string {
 	t.Helper()
