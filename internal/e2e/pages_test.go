@@ -39,7 +39,7 @@ func playPage(t *testing.T, s *e2e.Stack, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sh := newShell(t, s)
+	sh := newPageShell(t, s)
 	same := true
 	played := consoleBlock.ReplaceAllStringFunc(string(page), func(block string) string {
 		var now strings.Builder
@@ -68,16 +68,16 @@ func playPage(t *testing.T, s *e2e.Stack, path string) {
 	}
 }
 
-// shell runs one line after the other, as on a terminal of its own.
-type shell struct {
+// pageShell runs one line after the other, as on a terminal of its own.
+type pageShell struct {
 	t    *testing.T
 	env  []string
 	home string
 	last int // exit code
 }
 
-// newShell makes a shell that finds the command line as dayclaude.
-func newShell(t *testing.T, s *e2e.Stack) *shell {
+// newPageShell makes a shell that finds the command line as dayclaude.
+func newPageShell(t *testing.T, s *e2e.Stack) *pageShell {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -91,11 +91,11 @@ func newShell(t *testing.T, s *e2e.Stack) *shell {
 		t.Fatal(err)
 	}
 	s.Env["PATH"] = bin + ":" + s.Env["PATH"]
-	return &shell{t: t, home: s.Dir, env: s.Environ()}
+	return &pageShell{t: t, home: s.Dir, env: s.Environ()}
 }
 
 // run returns what a line prints on both streams.
-func (sh *shell) run(line string) string {
+func (sh *pageShell) run(line string) string {
 	sh.t.Helper()
 	c := exec.CommandContext(sh.t.Context(), "sh", "-c", fmt.Sprintf("(exit %d)\n%s", sh.last, line))
 	c.Env, c.Dir = sh.env, sh.home
