@@ -46,8 +46,13 @@ func (s *Server) routes() http.Handler {
 	api("POST /sandbox/{id}/last-activity", rateGeneral, s.touch)
 	api("GET /sandbox/{id}/toolbox-proxy-url", rateGeneral, s.getToolboxURL)
 	api("GET /sandbox/{id}/ports/{port}/preview-url", rateGeneral, s.getPreviewURL)
+	api("GET /sandbox/{id}/ports/{port}/signed-preview-url", rateGeneral, s.getSignedPreviewURL)
+	api("POST /sandbox/{id}/ports/{port}/signed-preview-url/{token}/expire", rateGeneral, s.expireSignedPreview)
 	api("POST /sandbox/{id}/ssh-access", rateGeneral, s.createSSHAccess, writeSandboxes)
 	api("DELETE /sandbox/{id}/ssh-access", rateGeneral, s.deleteSSHAccess, writeSandboxes)
+
+	api("GET /docker-registry/registry-push-access", rateGeneral, s.getRegistryAccess, writeSnapshots+or+writeSandboxes)
+	api("GET /object-storage/push-access", rateGeneral, s.getStorageAccess, writeSnapshots+or+writeSandboxes)
 
 	mux.Handle("GET /snapshots/{id}/build-logs", s.authorised(rateGeneral, s.snapshotLogs, s.writeToolboxError))
 	mux.Handle("/toolbox/{id}/", s.toolboxRoutes())
@@ -63,6 +68,7 @@ const (
 	deleteSandboxes = "delete:sandboxes"
 	writeSnapshots  = "write:snapshots"
 	deleteSnapshots = "delete:snapshots"
+	or              = "|" // between permissions of which one will do
 )
 
 // permitted refuses a key that lacks a permission.
@@ -72,7 +78,7 @@ func (s *Server) permitted(h handler, permissions []string) handler {
 		has := s.opts.Permissions
 		s.mu.Unlock()
 		for _, p := range permissions {
-			if !slices.Contains(has, p) {
+			if !slices.ContainsFunc(strings.Split(p, or), func(one string) bool { return slices.Contains(has, one) }) {
 				return problemf(http.StatusForbidden, "Access denied")
 			}
 		}

@@ -44,6 +44,8 @@ type Options struct {
 	Snapshots []Snapshot // the first is the default
 	// AnySnapshot takes any name for a snapshot's, for an engine without images.
 	AnySnapshot bool
+	Registry    *Registry // to push images to, if there is one
+	Storage     *Storage  // to push build contexts to, if there is one
 	Quota       Quota
 	RateLimit   RateLimit
 	// Permissions of the API key; default: those of sandboxes and snapshots.

@@ -52,6 +52,9 @@ func asProblem(err error) *problem {
 	return &problem{status: http.StatusInternalServerError, message: err.Error()}
 }
 
+// errUnexpected is all that the API says of its own faults.
+var errUnexpected = problemf(http.StatusInternalServerError, "An unexpected error occurred.")
+
 // notStarted is what the proxies answer for a sandbox that does not run.
 const notStarted = "bad request: no IP address found. Is the Sandbox started?"
 
@@ -78,7 +81,7 @@ type toolboxError struct {
 func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
 	writeJSON(w, p.status, apiError{
-		Path: r.URL.Path, Timestamp: s.now().UTC(), StatusCode: p.status,
+		Path: r.URL.RequestURI(), Timestamp: s.now().UTC(), StatusCode: p.status,
 		Error: http.StatusText(p.status), Message: p.message,
 	})
 }

@@ -38,6 +38,7 @@ func (s *Server) sweepOnce() {
 	defer s.mu.Unlock()
 	now := s.now()
 	for id, b := range s.sandboxes {
+		sweepSigned(b, now)
 		if b.busy {
 			continue
 		}

@@ -33,17 +33,10 @@ type preview struct {
 }
 
 func (s *Server) getPreviewURL(w http.ResponseWriter, r *http.Request) error {
-	port, err := strconv.Atoi(r.PathValue("port"))
-	if err != nil || port < 1 || port > 65535 {
-		return problemf(http.StatusBadRequest, "Invalid port")
-	}
-	return s.with(r, func(b *sandbox) error {
-		if b.DesiredState == stateDestroyed {
-			return notFound(b.ID)
-		}
+	return s.withPort(r, func(b *sandbox, port int) (err error) {
 		p := b.previews[port]
 		if p == nil {
-			if p, err = s.openPreview(r.Context(), b.ID, port); err != nil {
+			if p, err = s.openPreview(r.Context(), b.ID, port, ""); err != nil {
 				return err
 			}
 			if b.previews == nil {
@@ -59,7 +52,24 @@ func (s *Server) getPreviewURL(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (s *Server) openPreview(ctx context.Context, id string, port int) (*preview, error) {
+// withPort finds the sandbox and the port of a request, and runs act on them
+// under the lock.
+func (s *Server) withPort(r *http.Request, act func(*sandbox, int) error) error {
+	port, err := strconv.Atoi(r.PathValue("port"))
+	if err != nil || port < 1 || port > 65535 {
+		return problemf(http.StatusBadRequest, "Invalid port")
+	}
+	return s.with(r, func(b *sandbox) error {
+		if b.DesiredState == stateDestroyed {
+			return notFound(b.ID)
+		}
+		return act(b, port)
+	})
+}
+
+// openPreview listens for a sandbox's port. Where the signed token is not
+// empty, it lets everybody in as long as that is good.
+func (s *Server) openPreview(ctx context.Context, id string, port int, signed string) (*preview, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
@@ -94,7 +104,7 @@ func (s *Server) openPreview(ctx context.Context, id string, port int) (*preview
 			return
 		}
 		defer s.work.Done()
-		if err := s.enter(r, id, port); err != nil {
+		if err := s.enter(r, id, port, signed); err != nil {
 			if errors.Is(err, errNoToken) {
 				http.Redirect(w, r, s.origin()+"/login", http.StatusTemporaryRedirect)
 				return
@@ -113,14 +123,17 @@ var errNoToken = errors.New("no valid preview token")
 // enter lets a request through to a sandbox's port, and takes the credential
 // that let it through out of it: the application must not see it. A Bearer
 // that is not the API key is the application's own.
-func (s *Server) enter(r *http.Request, id string, port int) error {
+func (s *Server) enter(r *http.Request, id string, port int, signed string) error {
 	s.mu.Lock()
-	token, public := "", false
+	token, open := "", false
 	if b := s.sandboxes[id]; b != nil {
-		token, public = b.token, b.Public && !slices.Contains([]int{22222, 2280, 33333}, port)
+		token, open = b.token, b.Public && !slices.Contains([]int{22222, 2280, 33333}, port)
+		if one, ok := b.signed[signed]; ok {
+			open = open || s.now().Before(one.expires)
+		}
 	}
 	s.mu.Unlock()
-	if !s.admitted(r, token) && !public {
+	if !s.admitted(r, token) && !open {
 		return errNoToken
 	}
 	_, _, err := s.running(id, r.Header.Get(headerSkipActivity) == "true")
@@ -150,12 +163,19 @@ func (s *Server) admitted(r *http.Request, token string) bool {
 // closePreviews ends a sandbox's preview listeners and their connections.
 func (s *Server) closePreviews(b *sandbox) {
 	s.mu.Lock()
-	previews := b.previews
-	b.previews = nil
+	previews, signed := b.previews, b.signed
+	b.previews, b.signed = nil, nil
 	s.mu.Unlock()
 	for _, p := range previews {
-		// An error is a listener that is closed already.
-		_ = p.http.Close()
-		p.transport.CloseIdleConnections()
+		p.close()
 	}
+	for _, p := range signed {
+		p.close()
+	}
+}
+
+func (p *preview) close() {
+	// An error is a listener that is closed already.
+	_ = p.http.Close()
+	p.transport.CloseIdleConnections()
 }

@@ -129,6 +129,64 @@ func TestPreviewPublic(t *testing.T) {
 	}
 }
 
+// A signed URL lets everybody in until it expires, whatever happens to the
+// sandbox.
+func TestSignedPreview(t *testing.T) {
+	suite(t, func(b *bench, id string) {
+		b.serveEcho(id)
+		path := "/sandbox/" + id + "/ports/8080/signed-preview-url"
+		sign := func(query string) (url, token string) {
+			b.Helper()
+			r := b.want(b.api("GET", path+query, nil), 200, `"port":8080`)
+			return r.text("url"), r.text("token")
+		}
+		standard, _ := b.preview(id, 8080)
+		short, _ := sign("")
+		long, token := sign("?expiresInSeconds=86400")
+		if short == long || long == standard {
+			b.Errorf("URLs %s, %s, %s", standard, short, long)
+		}
+		b.want(b.send("GET", short+"/headers", nil), 200, "User-Agent")
+		b.want(b.send("GET", standard+"/headers", nil), 307, "")
+		b.clock.advance(time.Minute)
+		b.want(b.send("GET", short+"/headers", nil), 307, "")
+		_, standardToken := b.preview(id, 8080)
+		b.want(b.send("GET", short+"/headers", nil, previewToken, standardToken), 200, "User-Agent")
+
+		b.want(b.api("POST", "/sandbox/"+id+"/stop", nil), 200, "")
+		b.wait(id, "stopped")
+		b.want(b.send("GET", long, nil), 400, "Is the Sandbox started?")
+		b.want(b.api("POST", "/sandbox/"+id+"/start", nil), 200, "")
+		b.wait(id, "started")
+		b.startEcho(id)
+		b.want(b.send("GET", long+"/headers", nil), 200, "User-Agent")
+
+		b.want(b.api("POST", "/sandbox/"+id+"/ports/8081/signed-preview-url/"+token+"/expire", nil), 201, "")
+		b.want(b.send("GET", long+"/headers", nil), 200, "User-Agent")
+		for range 2 {
+			b.want(b.api("POST", path+"/"+token+"/expire", nil), 201, "")
+			b.want(b.send("GET", long+"/headers", nil), 307, "")
+		}
+		b.clock.advance(10 * time.Minute)
+		b.eventually("the listener's end", func() bool {
+			request, err := http.NewRequestWithContext(b.Context(), "GET", long, nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			response, err := b.http.Do(request)
+			if err == nil {
+				response.Body.Close()
+			}
+			return err != nil
+		})
+		for _, seconds := range []string{"0", "86401", "soon"} {
+			b.want(b.api("GET", path+"?expiresInSeconds="+seconds, nil), 400, "between 1 second and 24 hours")
+		}
+		b.want(b.api("GET", "/sandbox/"+id+"/ports/0/signed-preview-url", nil), 400, "port")
+		b.want(b.api("GET", "/sandbox/none/ports/8080/signed-preview-url", nil), 404, "")
+	})
+}
+
 // The entrypoint runs in the background at each start; its end is its own.
 func TestEntrypoint(t *testing.T) {
 	each(t, func(t *testing.T, engine func(*testing.T, string) daytona.Engine) {

@@ -87,7 +87,8 @@ type sandbox struct {
 	token    string // of previews; new at each start
 	tools    *tools // while started
 	previews map[int]*preview
-	saving   sync.Mutex // one save at a time, in order
+	signed   map[string]*signedPreview // by token
+	saving   sync.Mutex                // one save at a time, in order
 }
 
 // view copies what the API answers. The caller holds s.mu.

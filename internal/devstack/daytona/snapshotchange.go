@@ -348,7 +348,7 @@ func (s *Server) deactivateSnapshot(w http.ResponseWriter, r *http.Request) erro
 
 // snapshotLogsURL answers a name as Daytona does: its database cannot read it.
 func (s *Server) snapshotLogsURL(w http.ResponseWriter, r *http.Request) error {
-	err := s.withSnapshot(r, problemf(http.StatusInternalServerError, "Internal server error"), func(p *snapshot) error {
+	err := s.withSnapshot(r, errUnexpected, func(p *snapshot) error {
 		if p.Build == nil {
 			return problemf(http.StatusNotFound, "Snapshot %s has no build info", p.ID)
 		}

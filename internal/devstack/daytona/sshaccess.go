@@ -31,7 +31,7 @@ func (s *Server) createSSHAccess(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	if s.ssh == nil {
-		return problemf(http.StatusInternalServerError, "Configuration key \"sshGateway.url\" is undefined")
+		return errUnexpected
 	}
 	host, port, err := net.SplitHostPort(s.ssh.Addr().String())
 	if err != nil {

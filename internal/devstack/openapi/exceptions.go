@@ -19,7 +19,9 @@ func exceptions() []exception {
 	return []exception{
 		{`^POST /sandbox/{sandboxIdOrName}/auto(stop|archive|delete)/`, "status 201", "v0.190 answers as if it had created something"},
 		{`^POST /sandbox/{sandboxIdOrName}/public/`, "status 201", "likewise"},
+		{`^POST .*/signed-preview-url/{token}/expire$`, "status 201", "likewise"},
 		{`^PUT /sandbox/{sandboxIdOrName}/labels$`, "is unsupported", "v0.190 answers with the whole sandbox"},
+		{`^GET /object-storage/push-access$`, `property "region" is missing`, "0.205 says where the bucket is"},
 		{`^POST /files/bulk-upload$`, "no body is documented", "toolbox.json leaves the form out"},
 		{`^POST /files/upload$`, "is in no document", "v0.190 has it; 0.205 has upload-v2"},
 		{`^GET /files/info$`, "the body is missing", "v0.190 answers 404 without one"},
