@@ -54,14 +54,10 @@ func with(t *testing.T, s *e2e.Stack, do func(*daytona.Client) error) {
 	})
 }
 
-// made makes a started sandbox by hand.
-func made(t *testing.T, s *e2e.Stack, name string, labels map[string]string) (sb *daytona.Sandbox) {
+// made makes a started sandbox by hand, with some labels.
+func made(t *testing.T, s *e2e.Stack, name string, labels map[string]string) (id string) {
 	t.Helper()
-	with(t, s, func(c *daytona.Client) (err error) {
-		sb, err = c.Create(t.Context(), daytona.CreateSandbox{Name: name, Labels: labels})
-		return err
-	})
-	return sb
+	return create(t, s, daytona.CreateSandbox{Name: name, Labels: labels})
 }
 
 // broken breaks a sandbox and waits until it is.
@@ -304,7 +300,8 @@ func orphans(t *testing.T, s *e2e.Stack, n int) (names []string) {
 	t.Helper()
 	labels := map[string]string{run.LabelStore: ofRun(t, s, issue(s, "first")).Labels[run.LabelStore]}
 	for i := range n {
-		names = append(names, made(t, s, fmt.Sprintf("orphan-%d", i), labels).Name)
+		names = append(names, fmt.Sprintf("orphan-%d", i))
+		made(t, s, names[i], labels)
 	}
 	return names
 }
@@ -446,9 +443,9 @@ func TestGCGoesOn(t *testing.T) {
 func TestCleanup(t *testing.T) {
 	s := aged(t)
 	sb := ofRun(t, s, issue(s, "done"))
-	running := made(t, s, "running", map[string]string{run.LabelStore: sb.Labels[run.LabelStore]})
+	made(t, s, "running", map[string]string{run.LabelStore: sb.Labels[run.LabelStore]})
 	theirs := made(t, s, "theirs", map[string]string{run.LabelStore: "another-store"})
-	with(t, s, func(c *daytona.Client) error { return c.Stop(t.Context(), theirs.ID) })
+	with(t, s, func(c *daytona.Client) error { return c.Stop(t.Context(), theirs) })
 	waits := issue(s, "waits")
 	s.Doom(e2e.Doom{State: run.Working, Moment: engine.After})
 	s.Run("run-issue", waits)
@@ -473,7 +470,7 @@ func TestCleanup(t *testing.T) {
 		t.Errorf("cleanup prints %q, want %q", out, want)
 	}
 	o := wantExit(t, s.Run("sandboxes", "cleanup", "--state", "started", "-y", "--json"), 0)
-	if got := deeds(t, o); len(got) != 1 || got[running.Name] != "delete" {
+	if got := deeds(t, o); len(got) != 1 || got["running"] != "delete" {
 		t.Errorf("cleanup of what runs: %v", got)
 	}
 	for _, args := range []string{"", "--confirm 2"} {

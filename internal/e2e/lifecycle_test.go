@@ -69,11 +69,11 @@ func TestThinkingModel(t *testing.T) {
 		})
 	}
 	s, c, release := thinking(t, clock, o)
-	beside := made(t, s, "beside", map[string]string{"team": "web"})
+	made(t, s, "beside", map[string]string{"team": "web"})
 	s.Eventually("an hour to pass", func() bool { return clock.now().Sub(began) > time.Hour })
-	s.Eventually("the idle one to stop", func() bool { return s.Sandboxes()[beside.Name].State == daytona.Stopped })
+	s.Eventually("the idle one to stop", func() bool { return s.Sandboxes()["beside"].State == daytona.Stopped })
 	for name, sb := range s.Sandboxes() {
-		if name != beside.Name && sb.State != daytona.Started {
+		if name != "beside" && sb.State != daytona.Started {
 			t.Errorf("the run's sandbox is %s", sb.State)
 		}
 	}

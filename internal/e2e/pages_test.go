@@ -9,22 +9,55 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
 	"github.com/dayclaude/dayclaude/internal/e2e"
 	"github.com/dayclaude/dayclaude/internal/run"
+	"github.com/dayclaude/dayclaude/internal/store"
 )
 
 // TestSandboxesPage runs what docs/sandboxes.md shows, in its order, and holds
 // the page to what is printed. UPDATE_GOLDEN=1 writes that into the page.
 func TestSandboxesPage(t *testing.T) {
-	s := onProcess(t, e2e.Options{Light: true})
+	clock := &shifted{}
+	var o e2e.Options
+	o.Light, o.Daytona.Now = true, clock.now
+	s := onProcess(t, o)
 	s.Shop(github.Issue{})
 	create(t, s, daytona.CreateSandbox{
 		Name: "dayclaude-2040-7-1", Labels: map[string]string{run.LabelStore: "another", run.LabelMadeBy: "process 3120 on build-2"},
 	})
-	playPage(t, s, "../../docs/sandboxes.md")
+	playPage(t, s, "../../docs/sandboxes.md", map[string]func(){
+		"# two sandboxes are left that no run knows": func() { leftovers(t, s, clock) },
+	})
+}
+
+// leftovers makes two sandboxes that no run knows, one of three days ago and
+// one of an hour ago.
+func leftovers(t *testing.T, s *e2e.Stack, clock *shifted) {
+	t.Helper()
+	db, err := store.Open(t.Context(), s.StateDir(), time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	never := 0
+	for name, ago := range map[string]time.Duration{"dayclaude-1002-17-1": 72 * time.Hour, "dayclaude-1002-23-1": time.Hour} {
+		clock.forward(-ago)
+		id := create(t, s, daytona.CreateSandbox{Name: name, Labels: map[string]string{run.LabelStore: db.ID()}, AutoStop: &never})
+		if ago > time.Hour {
+			with(t, s, func(c *daytona.Client) error {
+				if err := c.Stop(t.Context(), id); err != nil {
+					return err
+				}
+				_, err := c.Wait(t.Context(), id, daytona.Stopped)
+				return err
+			})
+		}
+		clock.forward(ago)
+	}
 }
 
 // consoleBlock is a block of a page that shows a terminal.
@@ -32,8 +65,8 @@ var consoleBlock = regexp.MustCompile("(?ms)^```console\n(.*?)^```$")
 
 // playPage runs the lines of a page's console blocks that begin with "$ ", each
 // in a shell in which dayclaude is the command line, and compares what they
-// print with the lines below.
-func playPage(t *testing.T, s *e2e.Stack, path string) {
+// print with the lines below. Before a line that is in before, that is called.
+func playPage(t *testing.T, s *e2e.Stack, path string, before map[string]func()) {
 	t.Helper()
 	page, err := os.ReadFile(path)
 	if err != nil {
@@ -45,6 +78,9 @@ func playPage(t *testing.T, s *e2e.Stack, path string) {
 		var now strings.Builder
 		for said := range strings.SplitSeq(consoleBlock.FindStringSubmatch(block)[1], "\n$ ") {
 			line, want, _ := strings.Cut(strings.TrimPrefix(said, "$ "), "\n")
+			if happen := before[line]; happen != nil {
+				happen()
+			}
 			got := sh.run(line)
 			if normal(strings.TrimSuffix(want, "\n")) != normal(got) {
 				same = false
