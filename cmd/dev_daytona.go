@@ -228,8 +228,8 @@ func readKey(path string, in *os.File) (secret.String, error) {
 		return secret.String{}, fault.New(fault.Usage, "--key-file: %w", err)
 	}
 	key := strings.TrimSpace(string(text))
-	if !regexp.MustCompile(`^[A-Za-z0-9._~+/=-]{16,512}$`).MatchString(key) {
-		return secret.String{}, fault.New(fault.Usage, "--key-file: %s holds no key: one has 16 to 512 of the characters A-Z a-z 0-9 . _ ~ + / = -", path)
+	if !regexp.MustCompile(`^[A-Za-z0-9._+/=-]{16,512}$`).MatchString(key) {
+		return secret.String{}, fault.New(fault.Usage, "--key-file: %s holds no key: one has 16 to 512 of the characters A-Z a-z 0-9 . _ + / = -", path)
 	}
 	return secret.New(key), nil
 }
