@@ -24,6 +24,7 @@ const (
 	hintKey         = "set DAYTONA_API_KEY to a key that is valid"
 	hintURL         = "check DAYTONA_API_URL: it ends in /api, as in " + DefaultURL
 	hintPermissions = "the API key needs write:sandboxes and delete:sandboxes"
+	hintRegion      = "set DAYTONA_TARGET to a region that your organization may use"
 	hintQuota       = "delete sandboxes that nobody needs, or raise the limits, in Daytona's dashboard"
 	hintSuspended   = "Daytona's dashboard says why, under billing; the run goes on with the same command once that is mended"
 	hintClock       = "check this machine's clock and DAYTONA_API_URL"
@@ -209,7 +210,7 @@ func (c *Client) refused(ctx context.Context, r request, resp *http.Response) *E
 	}
 	message = clean(message)
 	reason, f := classify(e.Status, message)
-	if reason == ReasonPermission && r.needs != "" {
+	if f.Hint == hintPermissions && r.needs != "" {
 		f.Hint = "the API key needs " + r.needs
 	}
 	switch {
@@ -260,9 +261,10 @@ func parseRefusal(b []byte) (status int, message string) {
 
 // Daytona has no codes for these; v0.190 reports quotas with status 400.
 var (
-	quotaText     = regexp.MustCompile(`(?i)limit exceeded|maximum allowed|quota`)
+	quotaText     = regexp.MustCompile(`(?i)limit exceeded|maximum allowed|quota|cannot be further expanded`)
 	suspendedText = regexp.MustCompile(`(?i)suspended`)
 	notRunning    = regexp.MustCompile(`(?i)is the sandbox started|sandbox (is not|failed to) start|sandbox is not running`)
+	regionWords   = regexp.MustCompile(`(?i)^region .*not (available|found)`)
 	snapshotWords = regexp.MustCompile(`(?i)snapshot .*(not found|does not exist|not available)`)
 	snapshotState = regexp.MustCompile(`(?i)^snapshot \S+ is (not active|inactive|pending|pulling|building|snapshotting|error|build_failed|removing)$`)
 	noRunners     = regexp.MustCompile(`(?i)no available runners`)
@@ -287,11 +289,13 @@ func (r refusal) fits(status int, message string) bool {
 var refusals = []refusal{
 	{429, 429, nil, ReasonRateLimit, fault.Quota, hintRate, "Daytona's rate limit is reached"},
 	{400, 499, suspendedText, ReasonSuspended, fault.Quota, hintSuspended, ""},
+	{404, 404, regionWords, ReasonNotFound, fault.NotFound, hintRegion, ""},
 	{404, 404, nil, ReasonNotFound, fault.NotFound, "", ""},
 	{400, 499, quotaText, ReasonQuota, fault.Quota, hintQuota, ""},
 	{402, 402, nil, ReasonQuota, fault.Quota, hintQuota, ""},
 	{401, 401, nil, ReasonKey, fault.Auth, hintKey, "Daytona refused the API key"},
 	{307, 307, nil, ReasonKey, fault.Auth, hintKey, "Daytona refused the API key"},
+	{403, 403, regionWords, ReasonPermission, fault.Auth, hintRegion, "Daytona denied access"},
 	{403, 403, nil, ReasonPermission, fault.Auth, hintPermissions, "Daytona denied access"},
 	{409, 409, nil, ReasonConflict, fault.Conflict, "", ""},
 	{400, 400, notRunning, ReasonSandbox, fault.Sandbox, "", ""},

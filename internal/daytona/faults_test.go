@@ -3,6 +3,7 @@ package daytona_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -129,19 +130,21 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 	}
 }
 
-// The first request of each method fails, the rest reach Daytona.
+// The first request of each method fails, or the answer to its first order is
+// lost; the rest reach Daytona.
 func TestOneFaultIsOvercome(t *testing.T) {
 	t.Parallel()
 	server := standIn(t)
 	for _, f := range []struct {
-		name   string
-		answer http.HandlerFunc
-		done   bool // nothing had happened when it was answered: everything is repeated
+		name  string
+		meets func() obstacle
+		done  bool // nothing had happened when it was answered: everything is repeated
 	}{
-		{"429", daytona.Limited, true},
-		{"503", refusing(503, "down"), false},
-		{"no answer", gone, false},
-		{"cut body", daytona.Cut, false},
+		{"429", func() obstacle { return once(daytona.Limited) }, true},
+		{"503", func() obstacle { return once(refusing(503, "down")) }, false},
+		{"no answer", func() obstacle { return once(gone) }, false},
+		{"cut body", func() obstacle { return once(daytona.Cut) }, false},
+		{"answer lost", deaf, false},
 	} {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
@@ -151,7 +154,7 @@ func TestOneFaultIsOvercome(t *testing.T) {
 					w.T = t
 					call := m.arrange(w)
 					before := len(w.requests())
-					w.meet(once(f.answer))
+					w.meet(f.meets())
 					err := call(t.Context())
 					w.meet(nil)
 					lost := m.once && !f.done && !(m.empty && f.name == "cut body") || m.hurried && f.name != "cut body" || m.stream && f.name == "cut body"
@@ -164,50 +167,67 @@ func TestOneFaultIsOvercome(t *testing.T) {
 	}
 }
 
-// Each method ends with its context while Daytona is silent.
+// Each method ends with its context while Daytona is silent, or stops amid an
+// answer.
 func TestEveryMethodEndsWithItsContext(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, standIn(t))
-	for _, m := range methods() {
-		t.Run(m.name, func(t *testing.T) {
-			w.T = t
-			call := m.arrange(w)
-			arrived := make(chan struct{}, 10)
-			w.meet(always(func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body)
-				arrived <- struct{}{}
-				<-r.Context().Done()
-			}))
-			defer w.meet(nil)
-
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-			defer cancel()
-			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("stalled: got %v", err)
-			}
-			for len(arrived) > 0 {
-				<-arrived
-			}
-
-			limit := fault.New(fault.Limit, "the run's time is up")
-			ctx, stop := context.WithCancelCause(t.Context())
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				<-arrived
-				stop(limit)
-			}()
-			err := call(ctx)
-			<-done
-			if !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Limit {
-				t.Errorf("cancelled with a cause: got %v of kind %s", err, fault.KindOf(err))
-			}
-
-			ctx, end := context.WithCancel(t.Context())
-			end()
-			if err := call(ctx); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled {
-				t.Errorf("cancelled: got %v of kind %s", err, fault.KindOf(err))
+	server := standIn(t)
+	for _, begun := range []bool{false, true} {
+		t.Run(fmt.Sprintf("begun %v", begun), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, server)
+			for _, m := range methods() {
+				t.Run(m.name, func(t *testing.T) {
+					w.T = t
+					call := m.arrange(w)
+					arrived := make(chan struct{}, 10)
+					w.meet(always(func(rw http.ResponseWriter, r *http.Request) {
+						_, _ = io.Copy(io.Discard, r.Body)
+						if begun {
+							_, _ = io.WriteString(rw, `{"id":"`)
+							_ = http.NewResponseController(rw).Flush()
+						}
+						arrived <- struct{}{}
+						<-r.Context().Done()
+					}))
+					defer w.meet(nil)
+					ends(t, call, arrived, begun && m.empty)
+				})
 			}
 		})
+	}
+}
+
+// ends holds a call that hangs against the ways its context can end. One that
+// is fine had all that it needs of the answer when it hung.
+func ends(t *testing.T, call func(context.Context) error, arrived chan struct{}, fine bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) && (!fine || err != nil) {
+		t.Errorf("stalled: got %v", err)
+	}
+	for len(arrived) > 0 {
+		<-arrived
+	}
+
+	limit := fault.New(fault.Limit, "the run's time is up")
+	ctx, stop := context.WithCancelCause(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		<-arrived
+		stop(limit)
+	}()
+	err := call(ctx)
+	<-done
+	if (!errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Limit) && (!fine || err != nil) {
+		t.Errorf("cancelled with a cause: got %v of kind %s", err, fault.KindOf(err))
+	}
+
+	ctx, end := context.WithCancel(t.Context())
+	end()
+	if err := call(ctx); !errors.Is(err, context.Canceled) || fault.KindOf(err) != fault.Cancelled {
+		t.Errorf("cancelled: got %v of kind %s", err, fault.KindOf(err))
 	}
 }

@@ -1,16 +1,12 @@
 package daytona_test
 
 import (
-	"context"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
-	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
-	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
@@ -18,36 +14,13 @@ import (
 // A sandbox's whole life on the embedded Daytona.
 func TestLifeOfASandbox(t *testing.T) {
 	t.Parallel()
-	root, err := os.MkdirTemp("", "dayclaude-life-") // t.TempDir is closed to the sandboxes' users
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	if err := os.Chmod(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	engine, err := process.New(process.Options{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv, err := devstack.New(devstack.Options{
-		Engine: engine, Key: "dtn_life", Snapshots: []devstack.Snapshot{{Name: "dayclaude/slim:1"}}, RemoveOnClose: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = srv.Close(context.Background()) })
-	c, err := daytona.New(daytona.Config{BaseURL: srv.URL(), Key: secret.New("dtn_life")})
+	srv := standIn(t)
+	c, err := daytona.New(daytona.Config{BaseURL: srv.URL(), Key: secret.New(canary)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-
-	ours := map[string]string{"dayclaude/store": "s1"}
-	asked := daytona.CreateSandbox{Name: "dayclaude-1-42-1", Labels: ours, Snapshot: "dayclaude/slim:1", AutoStop: new(15)}
+	asked := daytona.CreateSandbox{Name: "dayclaude-1-42-1", Labels: ours, Snapshot: snapshot, AutoStop: new(15)}
 	s, err := c.Create(ctx, asked)
 	if err != nil || s.State != daytona.Started {
 		t.Fatalf("created %+v, %v", s, err)
@@ -142,7 +115,7 @@ func TestLifeOfASandbox(t *testing.T) {
 	if _, err := c.Get(ctx, s.Name); fault.KindOf(err) != fault.NotFound {
 		t.Errorf("after the delete: %v", err)
 	}
-	if sn, err := c.Snapshot(ctx, "dayclaude/slim:1"); err != nil || sn.State != daytona.SnapshotActive {
+	if sn, err := c.Snapshot(ctx, snapshot); err != nil || sn.State != daytona.SnapshotActive {
 		t.Errorf("snapshot %+v, %v", sn, err)
 	}
 	if k, err := c.CurrentKey(ctx); err != nil || !slices.Contains(k.Permissions, "write:sandboxes") {

@@ -1,6 +1,7 @@
 package daytona_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
+	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
@@ -23,7 +25,7 @@ func TestRequestsCarryWhatDaytonaWants(t *testing.T) {
 			if m.name == "Client.Config" {
 				key = ""
 			}
-			w.meet(func(_ http.ResponseWriter, r *http.Request) bool {
+			w.meet(func(rw http.ResponseWriter, r *http.Request, server http.Handler) {
 				for name, want := range map[string]string{
 					"Authorization":         key,
 					"User-Agent":            "dayclaude/1.2.3",
@@ -37,7 +39,7 @@ func TestRequestsCarryWhatDaytonaWants(t *testing.T) {
 				if r.ContentLength < 0 || strings.Contains(r.RequestURI, canary) {
 					t.Errorf("%s %s: length %d", r.Method, r.RequestURI, r.ContentLength)
 				}
-				return false
+				server.ServeHTTP(rw, r)
 			})
 			defer w.meet(nil)
 			if err := call(t.Context()); err != nil {
@@ -112,11 +114,11 @@ func TestListFilters(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ignored := range []bool{false, true} {
-		w.meet(func(_ http.ResponseWriter, r *http.Request) bool {
+		w.meet(func(rw http.ResponseWriter, r *http.Request, server http.Handler) {
 			if ignored {
 				r.URL.RawQuery = ""
 			}
-			return false
+			server.ServeHTTP(rw, r)
 		})
 		for name, tt := range map[string]struct {
 			filter daytona.Filter
@@ -170,5 +172,58 @@ func TestAccessIsBounded(t *testing.T) {
 	}))
 	if _, err := w.client.SignedPreview(t.Context(), "x", 8080, time.Minute); err == nil || strings.Contains(err.Error(), "sesame") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// Where images and build contexts go.
+func TestPushAccess(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, standIn(t))
+	images, err := w.client.RegistryPushAccess(t.Context())
+	if err != nil || images.Registry != registry.Host || images.Project != "org" || images.Username != "robot" ||
+		images.Password.Reveal() != "sesame" || images.ExpiresAt.IsZero() {
+		t.Errorf("got %+v, %v", images, err)
+	}
+	contexts, err := w.client.ObjectStorageAccess(t.Context())
+	if err != nil || contexts.URL != storage.URL || contexts.Bucket != "builds" || contexts.Region != "us-east-1" || contexts.OrganizationID == "" ||
+		contexts.AccessKey != "AK" || contexts.Secret.Reveal() != "sesame" || contexts.SessionToken.Reveal() != "simsim" {
+		t.Errorf("got %+v, %v", contexts, err)
+	}
+	if text := fmt.Sprintf("%+v %#v", images, contexts); strings.Contains(text, "sesame") || strings.Contains(text, "simsim") {
+		t.Errorf("printed %s", text)
+	}
+
+	w = newWorld(t, standIn(t, func(o *devstack.Options) { o.Storage = nil }))
+	if _, err := w.client.ObjectStorageAccess(t.Context()); reasonOf(err) != daytona.ReasonFault {
+		t.Errorf("no storage: %v", err)
+	}
+}
+
+// A signed preview opens a port to who has no token, a plain one does not.
+func TestSignedPreview(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, standIn(t))
+	box := w.sandbox(daytona.Started)
+	plain, err := w.client.Preview(t.Context(), box.ID, 8080)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := w.client.SignedPreview(t.Context(), box.ID, 8080, 2*time.Minute-time.Nanosecond)
+	if err != nil || time.Until(signed.ExpiresAt) > 2*time.Minute || time.Until(signed.ExpiresAt) < time.Minute {
+		t.Fatalf("got %+v, %v", signed, err)
+	}
+	hc := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	for url, want := range map[string]int{plain.URL: http.StatusTemporaryRedirect, signed.URL.Reveal(): http.StatusBadGateway} { // nothing listens there
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := hc.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _ = resp.Body.Close(); resp.StatusCode != want {
+			t.Errorf("got %d, want %d", resp.StatusCode, want)
+		}
 	}
 }

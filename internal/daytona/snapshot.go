@@ -189,6 +189,10 @@ func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	return err
 }
 
+// askAgain is when activating is asked for again: for ten minutes after it was
+// put aside, a snapshot cannot be activated.
+const askAgain = time.Minute
+
 // Ready has a snapshot activated if it is inactive, and waits until it is
 // active or ctx ends. It fails with an *Error with ReasonSnapshot if the
 // snapshot is broken, in its own words; with ReasonPermission if the key may
@@ -196,7 +200,7 @@ func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
 //
 // It calls GET /snapshots/{id} and POST /snapshots/{id}/activate.
 func (c *Client) Ready(ctx context.Context, name string) error {
-	activated, slept := false, time.Duration(0)
+	slept, ask := time.Duration(0), time.Duration(0)
 	for told := false; ; {
 		s, err := c.Snapshot(ctx, name)
 		if err != nil {
@@ -213,14 +217,17 @@ func (c *Client) Ready(ctx context.Context, name string) error {
 			f := fault.New(fault.NotFound, "it is being removed").WithHint(hintSnapshot)
 			return standing(ReasonNotFound, f, "the snapshot "+clean(name))
 		case SnapshotInactive:
-			if !activated {
-				notice.Tell(ctx, "the snapshot "+clean(name)+" was not used for long and is being activated")
-				activated, told = true, true
-				if err := c.activate(ctx, s); err != nil {
-					return err
-				}
-				continue
+			if slept < ask {
+				break
 			}
+			if ask == 0 {
+				notice.Tell(ctx, "the snapshot "+clean(name)+" was not used for long and is being activated")
+			}
+			told, ask = true, slept+askAgain
+			if err := c.activate(ctx, s); err != nil {
+				return err
+			}
+			continue
 		}
 		if slept >= slowAfter && !told {
 			told = true
@@ -247,7 +254,7 @@ func (c *Client) activate(ctx context.Context, s *Snapshot) error {
 	case is(err, ReasonPermission):
 		return fault.New(fault.Auth, "the snapshot %s is inactive, and the API key may not activate it: %w", clean(s.Name), err).
 			WithHint("activate it in Daytona's dashboard, or give the key write:snapshots")
-	case ok && e.Status == http.StatusBadRequest: // somebody else was quicker; its state tells
+	case ok && e.Status == http.StatusBadRequest: // somebody else was quicker, or it is too early; its state tells
 		return nil
 	}
 	return err

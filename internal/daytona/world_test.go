@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"sync"
@@ -23,7 +24,11 @@ const (
 	snapshot = "dayclaude/slim:1"
 )
 
-var ours = map[string]string{"dayclaude/store": "s1"}
+var (
+	ours     = map[string]string{"dayclaude/store": "s1"}
+	registry = &devstack.Registry{Host: "registry.example:5000", Project: "org", Username: "robot", Secret: "sesame"}
+	storage  = &devstack.Storage{URL: "https://s3.example", Bucket: "builds", AccessKey: "AK", Secret: "sesame", SessionToken: "simsim"}
+)
 
 // standIn starts an embedded Daytona for a test and its subtests.
 func standIn(t *testing.T, with ...func(*devstack.Options)) *devstack.Server {
@@ -40,7 +45,10 @@ func standIn(t *testing.T, with ...func(*devstack.Options)) *devstack.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := devstack.Options{Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot, Entrypoint: []string{"echo", "ready"}}}, RemoveOnClose: true}
+	opts := devstack.Options{
+		Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot, Entrypoint: []string{"echo", "ready"}}},
+		Registry: registry, Storage: storage, RemoveOnClose: true,
+	}
 	for _, change := range with {
 		change(&opts)
 	}
@@ -75,26 +83,36 @@ type world struct {
 	seen  []string // requests that reached the front: method and path
 }
 
-// obstacle answers in Daytona's place, or returns false to let a request pass.
-type obstacle func(http.ResponseWriter, *http.Request) bool
+// obstacle stands before Daytona and may answer in its place.
+type obstacle func(w http.ResponseWriter, r *http.Request, daytona http.Handler)
 
 // always answers everything so.
 func always(answer http.HandlerFunc) obstacle {
-	return func(w http.ResponseWriter, r *http.Request) bool {
-		answer(w, r)
-		return true
-	}
+	return func(w http.ResponseWriter, r *http.Request, _ http.Handler) { answer(w, r) }
 }
 
 // once answers the first request so.
 func once(answer http.HandlerFunc) obstacle {
 	var n atomic.Int64
-	return func(w http.ResponseWriter, r *http.Request) bool {
+	return func(w http.ResponseWriter, r *http.Request, daytona http.Handler) {
 		if n.Add(1) > 1 {
-			return false
+			daytona.ServeHTTP(w, r)
+			return
 		}
 		answer(w, r)
-		return true
+	}
+}
+
+// deaf lets the first order pass, anything but a GET, and loses the answer.
+func deaf() obstacle {
+	var n atomic.Int64
+	return func(w http.ResponseWriter, r *http.Request, daytona http.Handler) {
+		if r.Method == http.MethodGet || n.Add(1) > 1 {
+			daytona.ServeHTTP(w, r)
+			return
+		}
+		daytona.ServeHTTP(httptest.NewRecorder(), r)
+		panic(http.ErrAbortHandler)
 	}
 }
 
@@ -125,9 +143,11 @@ func (w *world) around(daytona http.Handler) http.Handler {
 		w.mu.Lock()
 		w.seen = append(w.seen, r.Method+" "+r.URL.Path)
 		w.mu.Unlock()
-		if o := w.meets.Load(); o == nil || !(*o)(rw, r) {
-			daytona.ServeHTTP(rw, r)
+		if o := w.meets.Load(); o != nil {
+			(*o)(rw, r, daytona)
+			return
 		}
+		daytona.ServeHTTP(rw, r)
 	})
 }
 
@@ -169,6 +189,15 @@ func (w *world) sandbox(state daytona.State) *daytona.Sandbox {
 		do(err)
 		w.box = s
 	}
+	breaks := func() {
+		w.Helper()
+		do(w.server.Break(w.box.ID, "disk full", true))
+		for !w.box.State.Failed() { // nobody asked for it, so Wait would not wait
+			s, err := w.client.Get(w.Context(), w.box.ID)
+			do(err)
+			w.box = s
+		}
+	}
 	if w.box != nil {
 		wait(daytona.Started, daytona.Stopped, daytona.Archived, daytona.Errored, daytona.Destroyed)
 	}
@@ -185,11 +214,11 @@ func (w *world) sandbox(state daytona.State) *daytona.Sandbox {
 	case w.box.State == state:
 		return w.box
 	case state == daytona.Errored:
-		do(w.server.Break(w.box.ID, "disk full", true))
+		breaks()
 	default: // stopped
 		do(w.client.Stop(w.Context(), w.box.ID))
+		wait(state)
 	}
-	wait(state)
 	return w.box
 }
 
