@@ -48,7 +48,9 @@ rm -f -- "$1"`
 cat -- "$1"`
 	writeFile = `case $1 in */*) mkdir -p -- "${1%/*}/" ;; esac && cat >"$1"`
 	makeDir   = `mkdir -p -m "$2" -- "$1"`
-	move      = needs + `mv -- "$1" "$2"`
+	move      = needs + `case $2 in */*) [ -d "${2%/*}/" ] || exit 44 ;; esac
+[ ! -e "$2" ] || { echo "destination already exists" >&2; exit 46; }
+mv -- "$1" "$2"`
 	// Empty arguments leave things as they are.
 	permit = needs + `[ -z "$2" ] || chmod "$2" -- "$1" || exit
 [ -z "$3$4" ] || chown "$3${4:+:$4}" -- "$1"`

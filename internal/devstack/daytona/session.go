@@ -3,6 +3,7 @@ package daytona
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -36,7 +37,8 @@ type session struct {
 // sessionCommand is one command of a session.
 type sessionCommand struct {
 	id, text string
-	quiet    bool // its input is not in its log
+	quiet    bool   // its input is not in its log
+	pipe     string // of its input: one of its own, also where sandboxes share /tmp
 	log      *commandLog
 }
 
@@ -75,8 +77,7 @@ func (c *sessionCommand) script(input bool) string {
 	begin, end := mark(c.id)
 	before, first, source := "", "", noInput
 	if input {
-		pipe := inputPipe + c.id
-		before, first, source = "mkfifo -m 600 "+pipe+" &&", "command rm -f "+pipe+"\n", "<>"+pipe
+		before, first, source = "mkfifo -m 600 "+c.pipe+" &&", "command rm -f "+c.pipe+"\n", "<>"+c.pipe
 	}
 	return fmt.Sprintf(frame, before, first, c.text, source, begin, end, begin, end)
 }
@@ -123,7 +124,7 @@ func (t *tools) open(id string) *session {
 // exec hands a command to the shell. Only a command with input can be sent
 // any.
 func (s *session) exec(c *sessionCommand, input bool) error {
-	c.log = newCommandLog()
+	c.log, c.pipe = newCommandLog(), inputPipe+rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -150,7 +151,7 @@ func (t *tools) send(ctx context.Context, s *session, c *sessionCommand, line st
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, scriptWait)
 	defer cancel()
-	err := t.run(ctx, sendInput, []string{pid, inputPipe + c.id}, Command{Stdin: strings.NewReader(line)})
+	err := t.run(ctx, sendInput, []string{pid, c.pipe}, Command{Stdin: strings.NewReader(line)})
 	if hasStatus(err, http.StatusBadRequest) {
 		return problemf(http.StatusInternalServerError, "failed to open input pipe: %v", err)
 	}

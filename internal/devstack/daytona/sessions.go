@@ -326,7 +326,7 @@ func (c *call) followLogs(ended <-chan struct{}, command *sessionCommand) error 
 		err = command.log.follow(ctx, ended, func(text []byte) error {
 			return conn.Write(ctx, websocket.MessageBinary, c.known(text))
 		})
-		if err == nil {
+		if err == nil && c.tools.ctx.Err() == nil { // a sandbox that stops says nothing
 			conn.Close(websocket.StatusNormalClosure, "")
 		}
 		return nil

@@ -134,6 +134,7 @@ const anyShell = `"$(command -v zsh || command -v bash || command -v sh)"`
 const (
 	exitNotFound = 44
 	exitBad      = 45
+	exitTaken    = 46
 )
 
 // scriptWait bounds a script of ours that moves no data.
@@ -171,6 +172,8 @@ func (t *tools) run(ctx context.Context, text string, args []string, c Command) 
 		return problemf(http.StatusNotFound, "file not found")
 	case strings.Contains(message, "Permission denied"):
 		return problemf(http.StatusForbidden, "%s", message)
+	case exit == exitTaken:
+		return problemf(http.StatusConflict, "%s", message)
 	case exit == exitBad:
 		return problemf(http.StatusBadRequest, "%s", message)
 	}
