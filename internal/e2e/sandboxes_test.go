@@ -293,6 +293,37 @@ func TestSandboxesListOnABadDay(t *testing.T) {
 	holds(t, "completion", wantExit(t, s.Run("__complete", "sandboxes", "show", ""), 0).Stdout, ref+"\tdone\n:36\n")
 }
 
+// TestSandboxPreview opens a port of a sandbox with nothing but the URL.
+func TestSandboxPreview(t *testing.T) {
+	s, ref, release := busy(t)
+	driver := working(t, s, ref)
+	get := func(url string) int {
+		t.Helper()
+		c := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		defer c.CloseIdleConnections()
+		r, err := c.Get(strings.TrimSuffix(url, "\n") + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Body.Close()
+		return r.StatusCode
+	}
+	r := wantExit(t, s.Run("sandboxes", "preview", ref, "8080"), 0)
+	if strings.Count(r.Stdout, "\n") != 1 || get(r.Stdout) != http.StatusOK {
+		t.Errorf("preview: %s", r)
+	}
+	holds(t, "preview", r.Stderr, "whoever has this URL can open it until ", "(1 h)")
+	v := wantExit(t, s.Run("sandboxes", "preview", ref, "8080", "--json", "--expires", "2s"), 0).JSON()
+	url, _ := v["url"].(string)
+	if v["port"] != 8080.0 || v["expires_at"] == nil {
+		t.Errorf("preview --json: %v", v)
+	}
+	s.Eventually("it to expire", func() bool { return get(url) == http.StatusTemporaryRedirect })
+	release()
+	wantExit(t, driver.Wait(), 0)
+	holds(t, "preview of a stopped one", wantExit(t, s.Run("sandboxes", "preview", ref, "8080"), 1).Stderr, "is stopped, and must be started for that")
+}
+
 // create makes a sandbox that no run made and returns its id.
 func create(t *testing.T, s *e2e.Stack, asked daytona.CreateSandbox) string {
 	t.Helper()
