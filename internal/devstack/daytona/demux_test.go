@@ -13,12 +13,12 @@ func FuzzDemux(f *testing.F) {
 	f.Add("\x1eABC \x1e\x01\x01\x01", uint8(1), uint8(255))
 	f.Add(strings.Repeat("x", 2*maxLine), uint8(200), uint8(7))
 	f.Fuzz(func(t *testing.T, output string, size, code uint8) {
-		first := &sessionCommand{id: "AAAA", log: newCommandLog()}
-		second := &sessionCommand{id: "BBBB", log: newCommandLog()}
+		first := &sessionCommand{key: "AAAA", log: newCommandLog()}
+		second := &sessionCommand{key: "BBBB", log: newCommandLog()}
 		s := &session{commands: []*sessionCommand{first, second}}
-		begin, end := mark(first.id)
+		begin, end := mark(first.key)
 		if strings.Contains(output, begin) {
-			t.Skip("no command knows its id")
+			t.Skip("no command knows its key")
 		}
 		from := [2]*demux{{session: s, stream: stdout}, {session: s, stream: stderr}}
 		for _, d := range from {

@@ -14,8 +14,10 @@ import (
 type problem struct {
 	status  int
 	message string
-	short   bool // v0.190 says no more than {"error": message}
-	silent  bool // v0.190 answers it without a body
+	// body, when set, is what v0.190's daemon says in place of a toolboxError;
+	// nothing at all when it is silent.
+	body   any
+	silent bool
 }
 
 func (p *problem) Error() string { return p.message }
@@ -26,7 +28,8 @@ func problemf(status int, format string, args ...any) error {
 
 // refusef is for the toolbox operations that put their errors shortly.
 func refusef(status int, format string, args ...any) error {
-	return &problem{status: status, message: fmt.Sprintf(format, args...), short: true}
+	message := fmt.Sprintf(format, args...)
+	return &problem{status: status, message: message, body: map[string]string{"error": message}}
 }
 
 // hasStatus reports whether an error is a problem with a status.
@@ -75,7 +78,6 @@ type toolboxError struct {
 	Timestamp  time.Time `json:"timestamp"`
 	Path       string    `json:"path"`
 	Method     string    `json:"method"`
-	Error      string    `json:"error,omitempty"`
 }
 
 func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, err error) {
@@ -88,8 +90,12 @@ func (s *Server) writeAPIError(w http.ResponseWriter, r *http.Request, err error
 
 func (s *Server) writeToolboxError(w http.ResponseWriter, r *http.Request, err error) {
 	p := asProblem(err)
-	if p.silent {
+	switch {
+	case p.silent:
 		w.WriteHeader(p.status)
+		return
+	case p.body != nil:
+		writeJSON(w, p.status, p.body)
 		return
 	}
 	code := map[int]string{
@@ -104,14 +110,10 @@ func (s *Server) writeToolboxError(w http.ResponseWriter, r *http.Request, err e
 	if code == "" {
 		code = "INTERNAL_SERVER_ERROR"
 	}
-	body := toolboxError{
+	writeJSON(w, p.status, toolboxError{
 		StatusCode: p.status, Message: p.message, Code: code,
 		Timestamp: s.now().UTC(), Path: r.URL.Path, Method: r.Method,
-	}
-	if p.short {
-		body.Error = p.message // beside the rest, which the newer documents ask for
-	}
-	writeJSON(w, p.status, body)
+	})
 }
 
 func writeJSON(w http.ResponseWriter, status int, body any) {

@@ -9,9 +9,6 @@ import (
 	"time"
 )
 
-// defaultTimeout ends a command whose request names no timeout.
-const defaultTimeout = 360 * time.Second
-
 // merge runs a shell with both of its outputs in one pipe, and waits until
 // nobody holds that pipe: a background child that keeps it keeps the request.
 // Docker's exec would stop listening two seconds after the command's end.
@@ -19,7 +16,8 @@ const merge = `exec 4>&1
 exit "$( { { ` + anyShell + ` 2>&1 3>&- 4>&-; echo $? >&3; } | cat >&4 3>&- 4>&-; } 3>&1 )"`
 
 // execute feeds the command to the shell's standard input: a command that
-// reads its input eats the rest of the script.
+// reads its input eats the rest of the script. It goes on when its client
+// hangs up, and without a timeout to its end.
 func (c *call) execute() error {
 	var request struct {
 		Command string            `json:"command"`
@@ -31,14 +29,14 @@ func (c *call) execute() error {
 		return err
 	}
 	if strings.TrimSpace(request.Command) == "" {
-		return problemf(http.StatusBadRequest, "command is required")
+		return problemf(http.StatusBadRequest, "command cannot be empty or whitespace-only")
 	}
-	timeout := defaultTimeout
+	ctx := c.tools.ctx
 	if request.Timeout > 0 {
-		timeout = time.Duration(min(request.Timeout, 7*24*3600)) * time.Second
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, time.Duration(min(request.Timeout, 7*24*3600))*time.Second)
+		defer cancel()
 	}
-	ctx, cancel := context.WithTimeout(c.r.Context(), timeout)
-	defer cancel()
 	var out, complaint bytes.Buffer
 	exit, err := c.tools.engine.Exec(ctx, c.tools.id, Command{
 		Args:   []string{"/bin/sh", "-c", merge},
@@ -51,9 +49,7 @@ func (c *call) execute() error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded):
 		return problemf(http.StatusRequestTimeout, "command execution timeout")
-	case errors.Is(err, ErrStopped), c.r.Context().Err() != nil:
-		return err
-	case exit != 0 && c.tools.ctx.Err() != nil: // killed with the sandbox
+	case errors.Is(err, ErrStopped), c.tools.ctx.Err() != nil && (err != nil || exit != 0): // killed with the sandbox
 		return ErrStopped
 	case err != nil:
 		// The daemon reports a command that did not start, such as one in a

@@ -3,16 +3,14 @@ package daytona
 import (
 	"bytes"
 	"cmp"
-	"encoding/json"
+	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
-	"mime/multipart"
 	"net/http"
-	"net/textproto"
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -31,30 +29,63 @@ type fileInfo struct {
 	Group       string `json:"group"`
 }
 
-// Scripts that work on "$1". What they say on stderr is the answer's message.
+// Scripts that work on "$1". What they say on stderr is told where v0.190
+// tells anything.
 const (
-	needs = `[ -e "$1" ] || [ -L "$1" ] || exit 44
+	needs = `[ -e "$1" ] || exit 44
 `
-	statFile = needs + `stat -L -c '%f %s %Y %U %G' -- "$1"`
-	statDir  = needs + `[ -d "$1" ] || { echo "not a directory" >&2; exit 45; }
-for file in "$1"/* "$1"/.[!.]* "$1"/..?*; do
-	[ -e "$file" ] || [ -L "$file" ] || continue
-	stat -c '%f %s %Y %U %G' -- "$file" && printf '%s\0' "${file##*/}"
-done`
-	removeFile = needs + `[ ! -d "$1" ] || [ -L "$1" ] || { echo "cannot delete directory without recursive flag" >&2; exit 45; }
+	statFile = needs + `stat -L -c '%f %s %Y %u %g' -- "$1"`
+	// After each name comes "$2", which no name holds.
+	statDir = needs + `[ -d "$1" ] || { echo "not a directory" >&2; exit 45; }
+cd -- "$1" 2>/dev/null && [ -r . ] || { echo "Permission denied" >&2; exit 45; }
+find . -mindepth 1 -maxdepth 1 -exec stat -L -c "%f %s %Y %u %g %n$2" {} + 2>/dev/null
+exit 0`
+	removeFile = needs + `[ ! -d "$1" ] || { echo "cannot delete directory without recursive flag" >&2; exit 45; }
 rm -f -- "$1"`
 	removeTree = needs + `rm -rf -- "$1"`
-	readFile   = needs + `[ ! -d "$1" ] || { echo "path must point to a file" >&2; exit 45; }
-cat -- "$1"`
-	writeFile = `case $1 in */*) mkdir -p -- "${1%/*}/" ;; esac && cat >"$1"`
-	makeDir   = `mkdir -p -m "$2" -- "$1"`
-	move      = needs + `case $2 in */*) [ -d "${2%/*}/" ] || exit 44 ;; esac
-[ ! -e "$2" ] || { echo "destination already exists" >&2; exit 46; }
+	makeDir    = `umask "$2" && mkdir -p -- "$1"`
+	move       = needs + `[ -d "$(dirname -- "$2")" ] || exit 44
+[ ! -e "$2" ] || exit 46
 mv -- "$1" "$2"`
 	// Empty arguments leave things as they are.
 	permit = needs + `[ -z "$2" ] || chmod "$2" -- "$1" || exit
 [ -z "$3$4" ] || chown "$3${4:+:$4}" -- "$1"`
 )
+
+// quiet serves an operation on files: what is wrong with the request or the
+// file is told by the status alone.
+func quiet(serve func(*call) error) func(*call) error {
+	return func(c *call) error {
+		err := serve(c)
+		if p, ok := errors.AsType[*problem](err); ok {
+			return c.silent(p)
+		}
+		return err
+	}
+}
+
+// fileRoutes adds the operations on files.
+func fileRoutes(route func(string, func(*call) error)) {
+	for pattern, serve := range map[string]func(*call) error{
+		"GET /files":              (*call).listFiles,
+		"DELETE /files":           (*call).deleteFile,
+		"GET /files/info":         (*call).fileInfo,
+		"GET /files/download":     (*call).download,
+		"POST /files/upload":      (*call).upload,
+		"POST /files/folder":      (*call).createFolder,
+		"POST /files/move":        (*call).moveFile,
+		"POST /files/permissions": (*call).setPermissions,
+		"GET /files/search":       (*call).searchFiles,
+		"GET /files/find":         (*call).findInFiles,
+		"POST /files/replace":     (*call).replaceInFiles,
+		"GET /port/{port}/in-use": (*call).portInUse,
+	} {
+		route(pattern, quiet(serve))
+	}
+	route("GET /port", (*call).ports)
+	route("POST /files/bulk-download", (*call).bulkDownload)
+	route("POST /files/bulk-upload", (*call).bulkUpload)
+}
 
 // path returns a query parameter that must be there.
 func (c *call) path(name string) (string, error) {
@@ -77,10 +108,6 @@ func (c *call) onPath(script string, args ...string) (string, error) {
 
 func (c *call) fileInfo() error {
 	out, err := c.onPath(statFile)
-	if hasStatus(err, http.StatusNotFound) {
-		c.w.WriteHeader(http.StatusNotFound) // without a body, as v0.190 does
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -91,18 +118,17 @@ func (c *call) fileInfo() error {
 	return c.answer(info)
 }
 
+// listFiles shows what links lead to, and not those that lead nowhere.
 func (c *call) listFiles() error {
-	name := c.r.URL.Query().Get("path")
-	if name == "" {
-		name = "."
-	}
+	dir := cmp.Or(c.r.URL.Query().Get("path"), ".")
 	var out bytes.Buffer
-	if err := c.tools.script(c.r.Context(), statDir, []string{name}, &out); err != nil {
+	end := "/" + rand.Text()
+	if err := c.tools.script(c.r.Context(), statDir, []string{dir, end}, &out); err != nil {
 		return err
 	}
 	infos := []fileInfo{}
-	for entry := range strings.SplitSeq(out.String(), "\x00") {
-		stat, name, found := strings.Cut(entry, "\n")
+	for entry := range strings.SplitSeq(out.String(), end+"\n") {
+		stat, name, found := strings.Cut(entry, " ./")
 		if !found {
 			continue
 		}
@@ -112,10 +138,11 @@ func (c *call) listFiles() error {
 		}
 		infos = append(infos, info)
 	}
+	slices.SortFunc(infos, func(a, b fileInfo) int { return strings.Compare(a.Name, b.Name) })
 	return c.answer(infos)
 }
 
-// parseStat reads a line of stat's "%f %s %Y %U %G".
+// parseStat reads stat's "%f %s %Y %u %g".
 func parseStat(line, name string) (fileInfo, error) {
 	fields := strings.Fields(line)
 	if len(fields) != 5 {
@@ -170,14 +197,12 @@ func (c *call) deleteFile() error {
 }
 
 func (c *call) createFolder() error {
-	mode, err := c.path("mode")
+	mode, err := strconv.ParseUint(cmp.Or(c.r.URL.Query().Get("mode"), "0755"), 8, 12)
 	if err != nil {
-		return err
-	}
-	if _, err := strconv.ParseUint(mode, 8, 12); err != nil {
 		return problemf(http.StatusBadRequest, "invalid mode format")
 	}
-	if _, err := c.onPath(makeDir, mode); err != nil {
+	const umask = 0o022 // the daemon's
+	if _, err := c.onPath(makeDir, fmt.Sprintf("%04o", ^mode&0o777|umask)); err != nil {
 		return err
 	}
 	c.w.WriteHeader(http.StatusCreated)
@@ -210,184 +235,4 @@ func (c *call) setPermissions() error {
 	}
 	_, err := c.onPath(permit, mode, owner, group)
 	return err
-}
-
-// upload is the old form of uploading one file.
-func (c *call) upload() error {
-	name, err := c.path("path")
-	if err != nil {
-		return err
-	}
-	return c.parts(func(part *multipart.Part) error {
-		if part.FormName() != "file" {
-			return nil
-		}
-		return c.store(name, part)
-	})
-}
-
-// bulkUpload takes files[N].path and then files[N].file, as often as wanted.
-// It writes as it reads.
-func (c *call) bulkUpload() error {
-	const maxPath = 4096
-	field := regexp.MustCompile(`^files\[(\d+)\]\.(path|file)$`)
-	paths := map[string]string{}
-	return c.parts(func(part *multipart.Part) error {
-		match := field.FindStringSubmatch(part.FormName())
-		if match == nil {
-			return nil
-		}
-		index := match[1]
-		if match[2] == "path" {
-			text, err := io.ReadAll(io.LimitReader(part, maxPath+1))
-			if err != nil || len(text) == 0 || len(text) > maxPath || bytes.ContainsRune(text, 0) {
-				return problemf(http.StatusBadRequest, "files[%s].path cannot be used", index)
-			}
-			paths[index] = string(text)
-			return nil
-		}
-		if paths[index] == "" {
-			return problemf(http.StatusBadRequest, "missing path for file index %s", index)
-		}
-		return c.store(paths[index], part)
-	})
-}
-
-// parts calls each with the parts of a multipart request.
-func (c *call) parts(each func(*multipart.Part) error) error {
-	reader, err := c.r.MultipartReader()
-	if err != nil {
-		return problemf(http.StatusBadRequest, "invalid multipart form: %v", err)
-	}
-	for {
-		part, err := reader.NextPart()
-		if err == io.EOF { // not wrapped: the form's own end
-			return nil
-		}
-		if err != nil {
-			return problemf(http.StatusBadRequest, "invalid multipart form: %v", err)
-		}
-		if err := each(part); err != nil {
-			return err
-		}
-	}
-}
-
-// store writes a file and makes the directories above it.
-func (c *call) store(name string, content io.Reader) error {
-	source := &sourceReader{reader: content}
-	if err := c.tools.run(c.r.Context(), writeFile, []string{name}, Command{Stdin: source}); err != nil {
-		return err
-	}
-	if source.err != nil {
-		return problemf(http.StatusBadRequest, "upload of %s was cut: %v", name, source.err)
-	}
-	return nil
-}
-
-// sourceReader remembers why reading ended, and hides all other methods.
-type sourceReader struct {
-	reader io.Reader
-	err    error
-}
-
-func (s *sourceReader) Read(p []byte) (int, error) {
-	n, err := s.reader.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		s.err = err
-	}
-	return n, err
-}
-
-func (c *call) download() error {
-	name, err := c.path("path")
-	if err != nil {
-		return err
-	}
-	c.w.Header().Set("Content-Type", "application/octet-stream")
-	out := &writeCounter{writer: c.w}
-	err = c.tools.run(c.r.Context(), readFile, []string{name}, Command{Stdout: out})
-	if err != nil && out.n > 0 {
-		panic(http.ErrAbortHandler) // the status is gone: cut the body
-	}
-	return err
-}
-
-type writeCounter struct {
-	writer io.Writer
-	n      int64
-}
-
-func (w *writeCounter) Write(p []byte) (int, error) {
-	n, err := w.writer.Write(p)
-	w.n += int64(n)
-	return n, err
-}
-
-// bulkDownload answers 200 with a part per path, named "file" or "error",
-// even when a file cannot be read.
-func (c *call) bulkDownload() error {
-	var request struct {
-		Paths []string `json:"paths"`
-	}
-	if err := readJSON(c.w, c.r, &request); err != nil {
-		return err
-	}
-	if len(request.Paths) == 0 {
-		return problemf(http.StatusBadRequest, "request body must be {\"paths\": [ ... ]} and non-empty")
-	}
-	form := multipart.NewWriter(c.w)
-	c.w.Header().Set("Content-Type", form.FormDataContentType())
-	for _, name := range request.Paths {
-		if err := c.sendPart(form, name); err != nil {
-			return err
-		}
-	}
-	return form.Close()
-}
-
-func (c *call) sendPart(form *multipart.Writer, name string) error {
-	out := &partWriter{form: form, name: name}
-	err := c.tools.run(c.r.Context(), readFile, []string{name}, Command{Stdout: out})
-	switch {
-	case err == nil:
-		_, err := out.Write(nil) // an empty file is a part too
-		return err
-	case out.part != nil:
-		panic(http.ErrAbortHandler)
-	}
-	part, errPart := form.CreatePart(textproto.MIMEHeader{
-		"Content-Disposition": {multipart.FileContentDisposition("error", name)},
-		"Content-Type":        {"application/json; charset=utf-8"}, // SDKs parse no other
-	})
-	if errPart != nil {
-		return errPart
-	}
-	p := asProblem(err)
-	code := map[int]string{
-		http.StatusBadRequest: "INVALID_FILE_PATH",
-		http.StatusForbidden:  "FILE_ACCESS_DENIED",
-		http.StatusNotFound:   "FILE_NOT_FOUND",
-	}[p.status]
-	return json.NewEncoder(part).Encode(toolboxError{
-		StatusCode: p.status, Message: p.message, Code: cmp.Or(code, "FILE_READ_FAILED"),
-		Timestamp: time.Now().UTC(), Path: name, Method: c.r.Method,
-	})
-}
-
-// partWriter begins the part with the first bytes.
-type partWriter struct {
-	form *multipart.Writer
-	name string
-	part io.Writer
-}
-
-func (w *partWriter) Write(p []byte) (int, error) {
-	if w.part == nil {
-		var err error
-		if w.part, err = w.form.CreateFormFile("file", w.name); err != nil {
-			return 0, err
-		}
-	}
-	return w.part.Write(p)
 }

@@ -38,6 +38,9 @@ func TestGit(t *testing.T) {
 	suite(t, func(b *bench, id string) {
 		url := b.serveGit(id)
 		git := func(method, path string, request object) reply {
+			if request == nil {
+				return b.toolbox(method, id, "/git/"+path, nil)
+			}
 			if request["username"] != nil {
 				request["password"] = bobsPassword
 			}

@@ -38,7 +38,7 @@ type session struct {
 type sessionCommand struct {
 	id, text string
 	quiet    bool   // its input is not in its log
-	pipe     string // of its input: one of its own, also where sandboxes share /tmp
+	key      string // what nobody in the sandbox can guess
 	log      *commandLog
 }
 
@@ -74,10 +74,11 @@ exit 1`
 )
 
 func (c *sessionCommand) script(input bool) string {
-	begin, end := mark(c.id)
+	begin, end := mark(c.key)
 	before, first, source := "", "", noInput
 	if input {
-		before, first, source = "mkfifo -m 600 "+c.pipe+" &&", "command rm -f "+c.pipe+"\n", "<>"+c.pipe
+		pipe := inputPipe + c.key
+		before, first, source = "mkfifo -m 600 "+pipe+" &&", "command rm -f "+pipe+"\n", "<>"+pipe
 	}
 	return fmt.Sprintf(frame, before, first, c.text, source, begin, end, begin, end)
 }
@@ -124,7 +125,7 @@ func (t *tools) open(id string) *session {
 // exec hands a command to the shell. Only a command with input can be sent
 // any.
 func (s *session) exec(c *sessionCommand, input bool) error {
-	c.log, c.pipe = newCommandLog(), inputPipe+rand.Text()
+	c.log, c.key = newCommandLog(), rand.Text()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	select {
@@ -151,7 +152,7 @@ func (t *tools) send(ctx context.Context, s *session, c *sessionCommand, line st
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, scriptWait)
 	defer cancel()
-	err := t.run(ctx, sendInput, []string{pid, c.pipe}, Command{Stdin: strings.NewReader(line)})
+	err := t.run(ctx, sendInput, []string{pid, inputPipe + c.key}, Command{Stdin: strings.NewReader(line)})
 	if hasStatus(err, http.StatusBadRequest) {
 		return problemf(http.StatusInternalServerError, "failed to open input pipe: %v", err)
 	}
@@ -161,9 +162,8 @@ func (t *tools) send(ctx context.Context, s *session, c *sessionCommand, line st
 	return err
 }
 
-// mark returns what surrounds the exit code at a command's end; the command
-// does not know its own id.
-func mark(id string) (begin, end string) { return "\x1e" + id + " ", "\x1e" }
+// mark returns what surrounds the exit code at a command's end.
+func mark(key string) (begin, end string) { return "\x1e" + key + " ", "\x1e" }
 
 // at returns the session's nth command, or nil.
 func (s *session) at(n int) *sessionCommand {
@@ -200,7 +200,7 @@ func (d *demux) Write(p []byte) (int, error) {
 			d.rest = nil
 			break
 		}
-		begin, end := mark(c.id)
+		begin, end := mark(c.key)
 		text, mark, found := bytes.Cut(d.rest, []byte(begin))
 		if !found {
 			keep := overlap(d.rest, begin)

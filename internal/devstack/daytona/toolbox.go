@@ -51,17 +51,7 @@ func (s *Server) toolboxRoutes() http.Handler {
 	route("GET /process/pty/{pty}/connect", (*call).connectPTY)
 	route("POST /process/pty/{pty}/resize", (*call).resizePTY)
 
-	route("GET /files", (*call).listFiles)
-	route("DELETE /files", (*call).deleteFile)
-	route("GET /files/info", (*call).fileInfo)
-	route("GET /files/download", (*call).download)
-	route("POST /files/bulk-download", (*call).bulkDownload)
-	route("POST /files/upload", (*call).upload)
-	route("POST /files/bulk-upload", (*call).bulkUpload)
-	route("POST /files/folder", (*call).createFolder)
-	route("POST /files/move", (*call).moveFile)
-	route("POST /files/permissions", (*call).setPermissions)
-
+	fileRoutes(route)
 	gitRoutes(route)
 
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -134,7 +124,7 @@ const anyShell = `"$(command -v zsh || command -v bash || command -v sh)"`
 const (
 	exitNotFound = 44
 	exitBad      = 45
-	exitTaken    = 46
+	exitConflict = 46
 )
 
 // scriptWait bounds a script of ours that moves no data.
@@ -169,11 +159,11 @@ func (t *tools) run(ctx context.Context, text string, args []string, c Command) 
 	case t.ctx.Err() != nil: // killed with the sandbox
 		return ErrStopped
 	case exit == exitNotFound:
-		return problemf(http.StatusNotFound, "file not found")
+		return problemf(http.StatusNotFound, "file not found: %s", strings.Join(args[:min(1, len(args))], ""))
+	case exit == exitConflict:
+		return problemf(http.StatusConflict, "destination already exists")
 	case strings.Contains(message, "Permission denied"):
 		return problemf(http.StatusForbidden, "%s", message)
-	case exit == exitTaken:
-		return problemf(http.StatusConflict, "%s", message)
 	case exit == exitBad:
 		return problemf(http.StatusBadRequest, "%s", message)
 	}

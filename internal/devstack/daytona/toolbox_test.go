@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -41,7 +42,7 @@ func TestExecute(t *testing.T) {
 				b.Errorf("%s: %v %q", name, got.ExitCode, got.Result)
 			}
 		}
-		b.want(b.toolbox("POST", id, "/process/execute", object{"command": " "}), 400, "command is required")
+		b.want(b.toolbox("POST", id, "/process/execute", object{"command": " "}), 400, "command cannot be empty")
 
 		// The time is up: the command goes, with its children.
 		b.want(b.toolbox("POST", id, "/process/execute", object{"command": "sleep 1003 & sleep 1004", "timeout": 1}), 408, "timeout")
@@ -263,8 +264,6 @@ func TestFiles(t *testing.T) {
 		b.want(b.upload(id, home+"/"+dir+"/"+name, nil), 200, "")
 		b.want(b.toolbox("GET", id, "/files/info"+path, nil), 200, `"size":0`)
 		b.want(b.toolbox("POST", id, "/files/permissions"+path+"&mode=640", nil), 200, "")
-		b.want(b.toolbox("POST", id, "/files/permissions"+path+"&mode=x", nil), 400, "mode")
-		b.want(b.toolbox("POST", id, "/files/permissions"+path+"&owner=-R", nil), 400, "owner")
 
 		var list []struct {
 			Name, Permissions, Mode string
@@ -276,23 +275,53 @@ func TestFiles(t *testing.T) {
 		}
 		b.want(b.toolbox("POST", id, "/files/move?source="+escape(home+"/"+dir)+"&destination=moved", nil), 200, "")
 		b.want(b.toolbox("POST", id, "/files/folder?path=x/y&mode=0750", nil), 201, "")
-		b.want(b.toolbox("POST", id, "/files/folder?path=x/y&mode=rwx", nil), 400, "mode")
 		b.want(b.toolbox("GET", id, "/files/info?path=x/y", nil), 200, `"permissions":"0750"`)
-		b.want(b.toolbox("DELETE", id, "/files?path=x", nil), 400, "recursive")
 		b.want(b.toolbox("DELETE", id, "/files?path=x&recursive=true", nil), 204, "")
 
-		if r := b.want(b.toolbox("GET", id, "/files/info?path=none", nil), 404, ""); len(r.body) != 0 {
-			b.Errorf("v0.190 says nothing here: %s", r.body)
+		// What is wrong is told by the status alone.
+		b.run(id, "mkdir -p full; echo x >full/x; ln -s nowhere dangling; ln -s full link; mkfifo pipe; [ $(id -u) = 0 ] || { mkdir -p shut; echo x >closed; chmod 0 shut closed; }")
+		for call, status := range map[string]int{
+			"GET /files/info?path=none":                     404,
+			"GET /files/info?path=dangling":                 404,
+			"GET /files/info":                               400,
+			"GET /files/download?path=none":                 404,
+			"GET /files/download?path=full":                 400,
+			"GET /files/download?path=closed":               403,
+			"GET /files/download":                           400,
+			"DELETE /files?path=none":                       404,
+			"DELETE /files?path=full":                       400,
+			"DELETE /files?path=link":                       400,
+			"GET /files?path=none":                          404,
+			"GET /files?path=full/x":                        400,
+			"GET /files?path=shut":                          403,
+			"POST /files/folder?path=full/x":                400,
+			"POST /files/folder?path=new&mode=rwx":          400,
+			"POST /files/move?source=none&destination=x":    404,
+			"POST /files/move?source=full&destination=x/y":  404,
+			"POST /files/move?source=full&destination=link": 409,
+			"POST /files/permissions?path=full&mode=x":      400,
+			"POST /files/permissions?path=full&owner=-R":    400,
+			"POST /files/permissions?path=none&mode=644":    404,
+		} {
+			method, path, _ := strings.Cut(call, " ")
+			if r := b.toolbox(method, id, path, nil); r.status != status || len(r.body) != 0 {
+				b.Errorf("%s: %d %q, want %d and nothing", call, r.status, r.body, status)
+			}
 		}
-		for method, call := range map[string]string{"GET": "/files/download?path=none", "DELETE": "/files?path=none"} {
-			b.want(b.toolbox(method, id, call, nil), 404, "not found")
+		if r := b.want(b.toolbox("GET", id, "/files/download?path=full/x", nil), 200, "x\n"); r.header.Get("Content-Length") != "2" {
+			b.Errorf("headers %v", r.header)
 		}
-		b.want(b.toolbox("GET", id, "/files/download?path=moved", nil), 400, "must point to a file")
-		b.want(b.toolbox("GET", id, "/files/download", nil), 400, "path is required")
-		b.want(b.toolbox("GET", id, "/files?path=none", nil), 404, "")
-		b.want(b.upload(id, "moved", []byte("x")), 400, "")
-		b.want(b.upload(id, "/proc/none/x", []byte("x")), 400, "")
-		b.want(b.toolbox("GET", id, "/files/search?path=.&pattern=x", nil), 404, "does not have")
+		b.want(b.toolbox("GET", id, "/files/download?path=pipe", nil), 200, "")
+		// Links are what they lead to; those that lead nowhere are left out.
+		b.want(b.toolbox("GET", id, "/files", nil), 200, `"name":"link","isDir":true`)
+		if r := b.toolbox("GET", id, "/files", nil); strings.Contains(string(r.body), "dangling") {
+			b.Errorf("listed %s", r.body)
+		}
+		_, uid := b.run(id, "id -u")
+		b.want(b.toolbox("GET", id, "/files/info?path=full/x", nil), 200, `"owner":"`+strings.TrimSpace(uid)+`"`)
+		b.want(b.toolbox("GET", id, "/files/upload", nil), 404, "does not have")
+		b.want(b.upload(id, "full", []byte("x")), 400, "irectory")
+		b.want(b.upload(id, "/proc/none/x", []byte("x")), 400, "/proc/none/x")
 	})
 }
 
@@ -334,11 +363,26 @@ func TestUploadRefused(t *testing.T) {
 			_ = w.Close()
 			return b.toolbox("POST", id, "/files/bulk-upload", &body, "Content-Type", w.FormDataContentType())
 		}
-		b.want(form(func(w *multipart.Writer) { _, _ = w.CreateFormFile("files[0].file", "x") }), 400, "missing path")
+		b.want(form(func(w *multipart.Writer) { _, _ = w.CreateFormFile("files[0].file", "x") }), 400, "missing .path")
 		b.want(form(func(w *multipart.Writer) { _ = w.WriteField("files[0].path", strings.Repeat("x", 5000)) }), 400, "cannot be used")
 		b.want(b.toolbox("POST", id, "/files/bulk-upload", strings.NewReader("x")), 400, "multipart")
 		b.want(b.toolbox("POST", id, "/files/bulk-upload", strings.NewReader("--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\ncut"),
 			"Content-Type", "multipart/form-data; boundary=x"), 400, "multipart")
+		// A file that cannot be written is told by its name, and the others are
+		// written. The client may be sending yet.
+		big := bytes.Repeat([]byte("x"), 8<<20)
+		r := form(func(w *multipart.Writer) {
+			for i, path := range []string{"made/one", "/proc/none", "made/two"} {
+				_ = w.WriteField(fmt.Sprintf("files[%d].path", i), path)
+				part, _ := w.CreateFormFile(fmt.Sprintf("files[%d].file", i), "x")
+				_, _ = part.Write(big)
+			}
+		})
+		b.want(r, 400, `"errors":["/proc/none: `)
+		for _, name := range []string{"one", "two"} {
+			b.want(b.toolbox("GET", id, "/files/info?path=made/"+name, nil), 200, `"size":8388608`)
+		}
+		b.want(b.upload(id, "made/three", []byte("x")), 200, `{"files":[{"path":"made/three","bytes":1}]}`)
 		b.want(b.toolbox("POST", id, "/files/upload?path=old", strings.NewReader(
 			"--x\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f\"\r\n\r\nold form\r\n--x--\r\n"),
 			"Content-Type", "multipart/form-data; boundary=x"), 200, "")

@@ -24,9 +24,12 @@ func exceptions() []exception {
 		{`^GET /object-storage/push-access$`, `property "region" is missing`, "0.205 says where the bucket is"},
 		{`^POST /files/bulk-upload$`, "no body is documented", "toolbox.json leaves the form out"},
 		{`^POST /files/upload$`, "is in no document", "v0.190 has it; 0.205 has upload-v2"},
-		{`^GET /files/info$`, "the body is missing", "v0.190 answers 404 without one"},
+		{`^[A-Z]+ /files(/[a-z]+)?$`, "the body is missing", "v0.190 tells what is wrong by the status alone"},
+		{`^GET /port/{port}/in-use$`, "the body is missing", "likewise"},
 		{`^POST /process/session/{sessionId}/exec$`, "the body is missing", "v0.190 answers 400 without one"},
-		{`^[A-Z]+ /process/pty`, `property "error" is unsupported`, "v0.190 says what is wrong in that field alone"},
+		{`^[A-Z]+ /process/pty`, "property ", `v0.190 refuses with {"error": …} alone`},
+		{`^POST /files/bulk-download$`, "property ", "likewise"},
+		{`^POST /files/bulk-upload$`, "property ", "v0.190 refuses with the errors of all files"},
 	}
 }
 
