@@ -11,7 +11,6 @@ import (
 	"github.com/charmbracelet/x/ansi"
 	"github.com/spf13/cobra"
 
-	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/doctor"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/notice"
@@ -44,14 +43,7 @@ and deletes it. That takes a minute or two, and costs as much sandbox time.`,
 
 // doctor examines Daytona and shows each step as it ends.
 func (a *app) doctor(ctx context.Context, o *doctorOptions) error {
-	settings, err := a.settings(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := settings.RequireDaytona(); err != nil {
-		return err
-	}
-	client, err := daytona.New(daytona.Config{BaseURL: settings.DaytonaURL, Key: settings.DaytonaKey, Target: settings.DaytonaTarget, Version: Version})
+	client, settings, err := a.daytonaClient(ctx)
 	if err != nil {
 		return err
 	}

@@ -83,11 +83,11 @@ func (a *app) printSandboxes(k *sandboxes.Keeper, list iter.Seq2[sandboxes.Sandb
 			return err
 		}
 		none = false
-		cells := cells(k, s)
+		row := cells(k, s)
 		if o.all {
-			cells = append(cells, whose(k, s))
+			row = append(row, whose(k, s))
 		}
-		if err := out.Add(cells...); err != nil {
+		if err := out.Add(row...); err != nil {
 			return err
 		}
 	}

@@ -96,6 +96,19 @@ func (a *app) wire(ctx context.Context, s *config.Settings, db *store.Store, o w
 	return w, nil
 }
 
+// daytonaClient is a client of the settings' Daytona, for what needs no engine.
+func (a *app) daytonaClient(ctx context.Context) (*daytona.Client, *config.Settings, error) {
+	s, err := a.settings(ctx, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := s.RequireDaytona(); err != nil {
+		return nil, nil, err
+	}
+	client, err := daytona.New(daytona.Config{BaseURL: s.DaytonaURL, Key: s.DaytonaKey, Target: s.DaytonaTarget, Version: Version})
+	return client, s, err
+}
+
 // newLog writes errors, and with verbose everything.
 func newLog(w io.Writer, verbose bool) *slog.Logger {
 	level := slog.LevelError
