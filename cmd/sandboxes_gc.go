@@ -173,11 +173,13 @@ func (a *app) notCleaned(found []*sandboxes.Finding, asJSON bool) error {
 		return nil
 	}
 	first := failed[0].Err
-	for i, f := range failed {
-		if asJSON || i == shown || fault.KindOf(f.Err) == fault.Cancelled {
-			break
+	if fault.KindOf(first) == fault.Cancelled {
+		return fault.New(fault.Cancelled, "stopped by hand: %d of %s are left as they were", len(failed), howMany(len(found)))
+	}
+	if !asJSON {
+		for _, f := range failed[:min(shown, len(failed))] {
+			fmt.Fprintf(a.streams.Err, "%s: %v\n", whatIs(f.Sandbox), f.Err)
 		}
-		fmt.Fprintf(a.streams.Err, "%s: %v\n", whatIs(f.Sandbox), f.Err)
 	}
 	f := fault.New(fault.KindOf(first), "%d of %s could not be cleaned up: %w", len(failed), howMany(len(found)), first)
 	return f.WithHint("%s", fault.HintOf(first))

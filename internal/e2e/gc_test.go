@@ -369,6 +369,59 @@ func TestGCKilled(t *testing.T) {
 	gone(t, s)
 }
 
+// TestGCInterrupted presses Ctrl-C amid a deletion.
+func TestGCInterrupted(t *testing.T) {
+	s := aged(t)
+	orphans(t, s, 3)
+	deleting := make(chan struct{}, 3)
+	var held atomic.Bool
+	held.Store(true)
+	s.WrapDaytona(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodDelete && held.Load() {
+				deleting <- struct{}{}
+				<-r.Context().Done()
+				panic(http.ErrAbortHandler) // it never comes to Daytona
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	gc := s.Start("sandboxes", "gc")
+	<-deleting
+	gc.Signal(syscall.SIGINT)
+	holds(t, "gc", wantExit(t, gc.Wait(), 130).Stderr, "dayclaude: stopped by hand: 3 of 3 sandboxes are left as they were")
+	held.Store(false)
+	wantExit(t, s.Run("sandboxes", "gc"), 0)
+	gone(t, s)
+}
+
+// TestGCOfTwoMachines has two machines clean up at once: each takes its own.
+func TestGCOfTwoMachines(t *testing.T) {
+	s := aged(t)
+	orphans(t, s, 4)
+	first := s.Env["XDG_STATE_HOME"]
+	s.Env["XDG_STATE_HOME"] = first + "-of-another"
+	theirs := ofRun(t, s, issue(s, "theirs"))
+	for i := range 4 {
+		made(t, s, fmt.Sprintf("their-orphan-%d", i), map[string]string{run.LabelStore: theirs.Labels[run.LabelStore]})
+	}
+	made(t, s, "replaced", theirs.Labels)
+	there := s.Start("sandboxes", "gc", "--json")
+	s.Env["XDG_STATE_HOME"] = first
+	here := s.Start("sandboxes", "gc", "--json")
+	for name := range deeds(t, wantExit(t, here.Wait(), 0)) {
+		if !strings.HasPrefix(name, "orphan-") {
+			t.Errorf("the first machine touched %s", name)
+		}
+	}
+	if got := deeds(t, wantExit(t, there.Wait(), 0)); len(got) != 5 || got["orphan-0"] != "" {
+		t.Errorf("the second machine: %v", got)
+	}
+	if all := s.Sandboxes(); len(all) != 2 {
+		t.Errorf("%d sandboxes are left", len(all))
+	}
+}
+
 // TestRunBesideGC begins a run on an issue while gc deletes what is left of
 // the one before: the run waits for that moment.
 func TestRunBesideGC(t *testing.T) {
