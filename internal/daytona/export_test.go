@@ -63,3 +63,6 @@ func Total(pauses []time.Duration) (sum time.Duration) {
 	}
 	return sum
 }
+
+// ID is the session's.
+func (s *Session) ID() string { return s.id }

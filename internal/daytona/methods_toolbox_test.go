@@ -181,4 +181,3 @@ func held(path, content string) daytona.File {
 		return io.NopCloser(strings.NewReader(content)), nil
 	}}
 }
-
