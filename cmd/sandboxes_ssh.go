@@ -30,9 +30,8 @@ func newSandboxesSSH(a *app, do func(context.Context, *sandboxesSSHOptions) erro
 	o := &sandboxesSSHOptions{}
 	c := &cobra.Command{
 		Use: "ssh SANDBOX [-- COMMAND...]", Short: "Enter a sandbox over SSH",
-		Long: `Enter a sandbox over SSH: with a shell, or to run COMMAND, whose exit code is then
-dayclaude's. It takes the program ssh. The access ends with it; connections that
-are open by then stay.
+		Long: `Enter a sandbox over SSH: with a shell, or to run COMMAND, whose exit code is
+then dayclaude's. It takes the program ssh. The access ends with it.
 
 --print prints the command for another program instead, such as an editor. What
 it holds opens the sandbox to whoever has it until it expires. A sandbox has one
