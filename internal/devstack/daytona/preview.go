@@ -3,6 +3,7 @@ package daytona
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -14,6 +15,10 @@ import (
 // previewCache is how long the answer to a preview-url request is repeated:
 // one read at once after a start may be stale.
 const previewCache = time.Second
+
+// tokenCache is how long the proxy lets a token in without asking again
+// whether it is still good.
+const tokenCache = 2 * time.Minute
 
 // Names that the preview proxy knows.
 const (
@@ -125,23 +130,45 @@ var errNoToken = errors.New("no valid preview token")
 // that is not the API key is the application's own.
 func (s *Server) enter(r *http.Request, id string, port int, signed string) error {
 	s.mu.Lock()
-	token, open := "", false
+	open := false
 	if b := s.sandboxes[id]; b != nil {
-		token, open = b.token, b.Public && !slices.Contains([]int{22222, 2280, 33333}, port)
+		open = b.Public && !slices.Contains([]int{22222, 2280, 33333}, port)
 		if one, ok := b.signed[signed]; ok {
 			open = open || s.now().Before(one.expires)
 		}
 	}
 	s.mu.Unlock()
-	if !s.admitted(r, token) && !open {
+	if !s.admitted(r, id) && !open {
 		return errNoToken
 	}
 	_, _, err := s.running(id, r.Header.Get(headerSkipActivity) == "true")
 	return err
 }
 
-func (s *Server) admitted(r *http.Request, token string) bool {
-	valid := func(given string) bool { return given != "" && token != "" && sameSecret(given, token) }
+// isToken reports whether a preview token is the sandbox's, or was when the
+// proxy last asked.
+func (s *Server) isToken(id, given string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, now := s.sandboxes[id], s.now()
+	if b == nil || given == "" || b.token == "" {
+		return false
+	}
+	if sameSecret(given, b.token) {
+		maps.DeleteFunc(b.passed, func(_ string, until time.Time) bool { return !now.Before(until) })
+		if b.passed == nil {
+			b.passed = make(map[string]time.Time)
+		}
+		if _, cached := b.passed[given]; !cached {
+			b.passed[given] = now.Add(tokenCache)
+		}
+		return true
+	}
+	return now.Before(b.passed[given])
+}
+
+func (s *Server) admitted(r *http.Request, id string) bool {
+	valid := func(given string) bool { return s.isToken(id, given) }
 	given := r.Header.Get(headerPreviewToken)
 	r.Header.Del(headerPreviewToken)
 	if key, ok := bearer(r); ok && s.isKey(key) {

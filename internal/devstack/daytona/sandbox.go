@@ -83,9 +83,10 @@ type record struct {
 // sandbox is one sandbox; Server.mu guards all of it but saving and id.
 type sandbox struct {
 	record
-	busy     bool   // a state change is under way
-	token    string // of previews; new at each start
-	tools    *tools // while started
+	busy     bool                 // a state change is under way
+	token    string               // of previews; new at each start
+	passed   map[string]time.Time // tokens that the proxy lets in without asking, and until when
+	tools    *tools               // while started
 	previews map[int]*preview
 	signed   map[string]*signedPreview // by token
 	saving   sync.Mutex                // one save at a time, in order
