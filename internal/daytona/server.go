@@ -13,6 +13,7 @@ type ServerConfig struct {
 	DashboardURL    string `json:"dashboardUrl"`           // for people
 	PreviewTemplate string `json:"proxyTemplateUrl"`       // "https://{{PORT}}-{{sandboxId}}.proxy.example.com"
 	ToolboxURL      string `json:"proxyToolboxUrl"`        // of the toolboxes' proxy
+	SSHCommand      string `json:"sshGatewayCommand"`      // "ssh -p 2222 {{TOKEN}}@host"; "": there is no gateway
 	MaxAutoArchive  int    `json:"maxAutoArchiveInterval"` // minutes
 	Maintenance     bool   `json:"maintananceMode"`        // sic
 

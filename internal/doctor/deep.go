@@ -119,6 +119,7 @@ type exam struct {
 	made    bool             // a sandbox may be there
 	sandbox *daytona.Sandbox // as it was last seen; nil: none was seen
 	box     *daytona.Toolbox
+	gateway bool   // for SSH
 	dir     string // in the sandbox, for what the steps leave
 	kept    string // what a file has in it that is to outlive stops
 	port    int    // of what the preview shows

@@ -137,6 +137,7 @@ func (s *Server) getConfig(w http.ResponseWriter, _ *http.Request) {
 		"dashboardUrl":           s.origin(),
 		"maxAutoArchiveInterval": maxAutoArchive,
 		"maintananceMode":        false, // sic
+		"sshGatewayCommand":      s.sshCommand("{{TOKEN}}"),
 		"environment":            "embedded",
 		"rateLimit": map[string]any{
 			"authenticated": limit(rateGeneral), "sandboxCreate": limit(rateCreate), "sandboxLifecycle": limit(rateLifecycle),

@@ -33,10 +33,6 @@ func (s *Server) createSSHAccess(w http.ResponseWriter, r *http.Request) error {
 	if s.ssh == nil {
 		return errUnexpected
 	}
-	host, port, err := net.SplitHostPort(s.ssh.Addr().String())
-	if err != nil {
-		return err
-	}
 	token := rand.Text()
 	now := s.now().UTC()
 	var id string
@@ -54,9 +50,18 @@ func (s *Server) createSSHAccess(w http.ResponseWriter, r *http.Request) error {
 	writeJSON(w, http.StatusOK, map[string]any{
 		"id": uuid.NewString(), "sandboxId": id, "token": token,
 		"expiresAt": now.Add(minutes(valid)), "createdAt": now, "updatedAt": now,
-		"sshCommand": fmt.Sprintf("ssh -p %s %s@%s", port, token, host),
+		"sshCommand": s.sshCommand(token),
 	})
 	return nil
+}
+
+// sshCommand is how one connects with a token; "" without a gateway.
+func (s *Server) sshCommand(token string) string {
+	if s.ssh == nil {
+		return ""
+	}
+	gateway := s.ssh.Addr().(*net.TCPAddr)
+	return fmt.Sprintf("ssh -p %d %s@%s", gateway.Port, token, gateway.IP)
 }
 
 // deleteSSHAccess revokes one token of a sandbox, or all.
