@@ -63,11 +63,11 @@ const frame = `%s {
 // command runs, has no name any more, and goes with the command.
 const (
 	noInput   = "</dev/null"
-	inputPipe = "/tmp/.session-input-"
+	inputPipe = ".session-input-"
 	// sendInput writes to the input of the shell "$1", if that is the pipe
 	// "$2".
 	sendInput = `case $(readlink "/proc/$1/fd/0") in
-"$2"*) exec cat >"/proc/$1/fd/0" ;;
+*/"$2"*) exec cat >"/proc/$1/fd/0" ;;
 esac
 echo "no such file or directory" >&2
 exit 1`
@@ -77,7 +77,7 @@ func (c *sessionCommand) script(input bool) string {
 	begin, end := mark(c.key)
 	before, first, source := "", "", noInput
 	if input {
-		pipe := inputPipe + c.key
+		pipe := `"${TMPDIR:-/tmp}/` + inputPipe + c.key + `"`
 		before, first, source = "mkfifo -m 600 "+pipe+" &&", "command rm -f "+pipe+"\n", "<>"+pipe
 	}
 	return fmt.Sprintf(frame, before, first, c.text, source, begin, end, begin, end)
