@@ -28,7 +28,7 @@ func newSandboxes(a *app) *cobra.Command {
 		newSandboxesList(a, a.sandboxesList), newSandboxesShow(a, a.sandboxesShow),
 		newSandboxesStop(a, a.sandboxesStop), newSandboxesStart(a, a.sandboxesStart), newSandboxesDelete(a, a.sandboxesDelete),
 		newSandboxesSSH(a, a.sandboxesSSH), newSandboxesPreview(a, a.sandboxesPreview),
-		newSandboxesCp(a, a.sandboxesCp), newSandboxesExec(a, a.sandboxesExec),
+		newSandboxesCp(a, a.sandboxesCp), newSandboxesExec(a, a.sandboxesExec), newSandboxesLogs(a, a.sandboxesLogs),
 		newSandboxesGC(a, a.sandboxesGC), newSandboxesCleanup(a, a.sandboxesCleanup),
 	)
 	return c
@@ -36,14 +36,7 @@ func newSandboxes(a *app) *cobra.Command {
 
 // withKeeper does something with the sandboxes of this machine's store.
 func (a *app) withKeeper(ctx context.Context, do func(*sandboxes.Keeper) error) (err error) {
-	settings, err := a.settings(ctx, nil)
-	if err != nil {
-		return err
-	}
-	if err := settings.RequireDaytona(); err != nil {
-		return err
-	}
-	client, err := daytona.New(daytona.Config{BaseURL: settings.DaytonaURL, Key: settings.DaytonaKey, Target: settings.DaytonaTarget, Version: Version})
+	client, _, err := a.daytonaClient(ctx)
 	if err != nil {
 		return err
 	}
