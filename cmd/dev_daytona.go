@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -94,8 +95,14 @@ func (o *devDaytonaOptions) check() error {
 	return nil
 }
 
-// devDaytona serves until ctx ends, which is how it is told to stop.
+// devDaytona serves until ctx ends, which is how it is told to stop, or its
+// terminal is closed: sandboxes that nothing isolates are not to stay behind.
 func (a *app) devDaytona(ctx context.Context, o *devDaytonaOptions) (err error) {
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		var stop context.CancelFunc
+		ctx, stop = signal.NotifyContext(ctx, syscall.SIGHUP)
+		defer stop()
+	}
 	settings, err := config.Load(ctx, config.Sources{Flags: o.flags, Env: a.env, File: config.FilePath(a.env)}) // without secrets
 	if err != nil {
 		return err

@@ -148,7 +148,7 @@ func TestDevDaytonaRemovesProcesses(t *testing.T) {
 		t.Errorf("both have the key %s", two[0].key)
 	}
 	var homes []string
-	for _, d := range two {
+	for i, d := range two {
 		holds(t, "stderr", d.Stderr(), "process engine", "isolates nothing")
 		c := d.client(t)
 		box, err := c.Create(t.Context(), daytona.CreateSandbox{Name: "one", Labels: map[string]string{"test": "one"}, Snapshot: "any/name:1"})
@@ -156,7 +156,7 @@ func TestDevDaytonaRemovesProcesses(t *testing.T) {
 		home, err := c.Toolbox(box).HomeDir(t.Context())
 		must(t, err)
 		homes = append(homes, home)
-		d.stop(t, syscall.SIGINT)
+		d.stop(t, []syscall.Signal{syscall.SIGINT, syscall.SIGHUP}[i])
 	}
 	for _, home := range homes {
 		if _, err := os.Stat(home); !os.IsNotExist(err) {
