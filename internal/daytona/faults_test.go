@@ -98,6 +98,9 @@ func TestEveryMethodMeetsEveryFault(t *testing.T) {
 					if !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), canary) || strings.ContainsAny(err.Error(), "\n\x1b") {
 						t.Errorf("error %q should say %q, on one line, without the key", err, says)
 					}
+					if strings.Count(err.Error(), "tried again") > 1 {
+						t.Errorf("patience in patience: %v", err)
+					}
 					if f.status != 0 && e.RequestID != "req-1" {
 						t.Errorf("request id %q", e.RequestID)
 					}

@@ -163,6 +163,16 @@ func TestAccessIsBounded(t *testing.T) {
 	if n := len(w.requests()); n != 0 {
 		t.Errorf("%d requests", n)
 	}
+	query := ""
+	w.meet(always(func(_ http.ResponseWriter, r *http.Request) { query = r.URL.RawQuery }))
+	_, _ = w.client.SignedPreview(t.Context(), "x", 8080, 1500*time.Millisecond) // no body is no answer
+	if query != "expiresInSeconds=2" {
+		t.Errorf("asked for %s", query)
+	}
+	_, _ = w.client.SSHAccess(t.Context(), "x", 61*time.Second)
+	if query != "expiresInMinutes=2" {
+		t.Errorf("asked for %s", query)
+	}
 	w.meet(always(func(rw http.ResponseWriter, r *http.Request) { daytona.Refuse(rw, 404, "Cannot DELETE "+r.RequestURI) }))
 	if err := w.client.RevokeSSHAccess(t.Context(), "x", secret.New("sesame")); err == nil || strings.Contains(err.Error(), "sesame") {
 		t.Errorf("got %v", err)

@@ -9,13 +9,10 @@ import (
 // ServerConfig is what a Daytona says of itself to anybody.
 type ServerConfig struct {
 	Version         string `json:"version"`
-	DefaultSnapshot string `json:"defaultSnapshot"`        // of a sandbox that names none
-	DashboardURL    string `json:"dashboardUrl"`           // for people
-	PreviewTemplate string `json:"proxyTemplateUrl"`       // "https://{{PORT}}-{{sandboxId}}.proxy.example.com"
-	ToolboxURL      string `json:"proxyToolboxUrl"`        // of the toolboxes' proxy
-	SSHCommand      string `json:"sshGatewayCommand"`      // "ssh -p 2222 {{TOKEN}}@host"; "": there is no gateway
-	MaxAutoArchive  int    `json:"maxAutoArchiveInterval"` // minutes
-	Maintenance     bool   `json:"maintananceMode"`        // sic
+	PreviewTemplate string `json:"proxyTemplateUrl"`  // "https://{{PORT}}-{{sandboxId}}.proxy.example.com"
+	ToolboxURL      string `json:"proxyToolboxUrl"`   // of the toolboxes' proxy
+	SSHCommand      string `json:"sshGatewayCommand"` // "ssh -p 2222 {{TOKEN}}@host"; "": there is no gateway
+	Maintenance     bool   `json:"maintananceMode"`   // sic
 
 	// RateLimits by their names: authenticated, sandboxCreate, sandboxLifecycle.
 	RateLimits map[string]RateLimit `json:"rateLimit"`

@@ -176,7 +176,7 @@ func (s *Snapshot) checked(r request) (*Snapshot, error) {
 // that takes ids only.
 func (c *Client) DeleteSnapshot(ctx context.Context, idOrName string) error {
 	s, err := c.Snapshot(ctx, idOrName)
-	if err != nil || s.State == SnapshotRemoving {
+	if err != nil {
 		return err
 	}
 	err = c.call(ctx, request{

@@ -75,6 +75,28 @@ func TestSnapshots(t *testing.T) {
 	}
 }
 
+func TestSnapshotsComeInPages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, standIn(t))
+	pages := map[string]string{
+		"1": `{"items":[{"id":"1","name":"a"},null],"totalPages":2}`,
+		"2": `{"items":[{"id":"2","name":"b"}],"totalPages":2}`,
+	}
+	w.meet(always(func(rw http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(rw, pages[r.URL.Query().Get("page")])
+	}))
+	var names []string
+	for s, err := range w.client.Snapshots(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, s.Name)
+	}
+	if !slices.Equal(names, []string{"a", "b"}) || len(w.requests()) != 2 {
+		t.Errorf("got %v by %v", names, w.requests())
+	}
+}
+
 // A build can be followed; a snapshot whose build fails says why.
 func TestSnapshotLogs(t *testing.T) {
 	t.Parallel()
