@@ -87,9 +87,12 @@ type changed struct {
 	Changed bool          `json:"changed"` // false: it was so before
 }
 
-// changeEach brings each of the sandboxes that are meant to another state, for
-// as long as change does not find it there already. It goes on after an error.
-func (a *app) changeEach(ctx context.Context, o *sandboxesChangeOptions, change func(*sandboxes.Keeper, sandboxes.Sandbox) (changed, error)) error {
+// changer brings a sandbox to another state, or finds it there.
+type changer = func(*sandboxes.Keeper, sandboxes.Sandbox) (changed, error)
+
+// changeEach changes each of the sandboxes that are meant. It goes on after an
+// error.
+func (a *app) changeEach(ctx context.Context, o *sandboxesChangeOptions, change changer) error {
 	return a.withKeeper(ctx, func(k *sandboxes.Keeper) error {
 		done, errs := []changed{}, []error(nil)
 		for _, what := range o.whats {
@@ -112,7 +115,7 @@ func (a *app) changeEach(ctx context.Context, o *sandboxesChangeOptions, change 
 	})
 }
 
-func (a *app) changeOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChangeOptions, what string, change func(*sandboxes.Keeper, sandboxes.Sandbox) (changed, error)) (changed, error) {
+func (a *app) changeOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChangeOptions, what string, change changer) (changed, error) {
 	one := o.target
 	one.what = what
 	s, err := a.find(ctx, k, one)
@@ -161,13 +164,13 @@ func (a *app) sandboxesStart(ctx context.Context, o *sandboxesChangeOptions) err
 		case s.State == daytona.Started:
 			return changed{State: s.State}, nil
 		case s.State.Failed() && s.Recoverable:
-			return a.change(ctx, o, s, "mending", func(ctx context.Context) (*daytona.Sandbox, error) {
+			return a.change(ctx, k, o, s, "mending", func(ctx context.Context) (*daytona.Sandbox, error) {
 				return k.Daytona.Recover(ctx, s.ID)
 			})
 		case s.State.Failed():
 			return changed{}, broken(s)
 		}
-		return a.change(ctx, o, s, "starting", func(ctx context.Context) (*daytona.Sandbox, error) {
+		return a.change(ctx, k, o, s, "starting", func(ctx context.Context) (*daytona.Sandbox, error) {
 			if err := k.Daytona.Start(ctx, s.ID); err != nil {
 				return nil, err
 			}
@@ -188,7 +191,7 @@ func (a *app) sandboxesDelete(ctx context.Context, o *sandboxesChangeOptions) er
 }
 
 // change shows a change while it goes on.
-func (a *app) change(ctx context.Context, o *sandboxesChangeOptions, s sandboxes.Sandbox, doing string, do func(context.Context) (*daytona.Sandbox, error)) (changed, error) {
+func (a *app) change(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChangeOptions, s sandboxes.Sandbox, doing string, do func(context.Context) (*daytona.Sandbox, error)) (changed, error) {
 	var view term.View = notices{a.streams.Err}
 	if !o.json {
 		view = a.streams.NewView(nameOf(s), false)
@@ -200,6 +203,11 @@ func (a *app) change(ctx context.Context, o *sandboxesChangeOptions, s sandboxes
 	switch {
 	case ctx.Err() != nil:
 		return changed{}, fault.New(fault.Cancelled, "no longer waiting: Daytona may still be %s sandbox %s", doing, nameOf(s))
+	case fault.KindOf(err) == fault.Sandbox: // it broke over it, mostly
+		if now, e := k.Daytona.Get(ctx, s.ID); e == nil && now.State.Failed() {
+			err = broken(sandboxes.Sandbox{Sandbox: now})
+		}
+		return changed{}, err
 	case err != nil:
 		return changed{}, err
 	}
@@ -231,7 +239,7 @@ func (a *app) endOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChang
 		}
 	}
 	if s.Owner == nil || o.force {
-		return a.change(ctx, o, s, doing, end)
+		return a.change(ctx, k, o, s, doing, end)
 	}
 	process, err := leaseOwner()
 	if err != nil {
@@ -248,7 +256,7 @@ func (a *app) endOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChang
 			err = errors.Join(err, e)
 		}
 	}()
-	return a.change(ctx, o, s, doing, end)
+	return a.change(ctx, k, o, s, doing, end)
 }
 
 // endLease keeps runs away from a sandbox while it is stopped or deleted. A

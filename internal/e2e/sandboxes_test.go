@@ -120,9 +120,9 @@ func TestSandboxAtWork(t *testing.T) {
 	}
 	holds(t, "list", wantExit(t, s.Run("sandboxes", "list"), 0).Stdout, " started  "+ref, "stops in 15 min if idle")
 	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", ref), 0).Stdout, "driven by  process ", "dayclaude runs watch r_")
-	holds(t, "stop --force", wantExit(t, s.Run("sandboxes", "stop", ref, "--force"), 0).Stdout, " is stopped\n")
+	holds(t, "delete --force", wantExit(t, s.Run("sandboxes", "delete", ref, "--force", "--yes"), 0).Stdout, " is deleted\n")
 	release()
-	wantExit(t, driver.Wait(), 0) // it starts it again
+	wantExit(t, driver.Wait(), 0) // it makes another
 	s.Pull("demo/small")
 }
 
@@ -248,6 +248,24 @@ func TestBrokenSandbox(t *testing.T) {
 	holds(t, "stop", wantExit(t, s.Run("sandboxes", "stop", ref), 1).Stderr, why, "hint: `dayclaude sandboxes start "+name+"` has Daytona mend it")
 	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", ref), 0).Stdout, "sandboxes start "+name+" (has Daytona mend it)")
 	holds(t, "start", wantExit(t, s.Run("sandboxes", "start", ref), 0).Stdout, name+" is started\n")
+}
+
+// TestSandboxBreaksAtItsStart says so, and what is left to do.
+func TestSandboxBreaksAtItsStart(t *testing.T) {
+	s, ref, _, name := solved(t)
+	s.WrapDaytona(func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/start") {
+				if err := s.Daytona.Break(name, "no machine has room for it", false); err != nil {
+					t.Error(err)
+				}
+				s.Eventually("it to be broken", func() bool { return s.Sandboxes()[name].State.Failed() })
+			}
+			next.ServeHTTP(w, r)
+		})
+	})
+	r := wantExit(t, s.Run("sandboxes", "start", ref), 1)
+	holds(t, "start", r.Stderr, "dayclaude: sandbox "+name+" is broken: no machine has room for it", "hint: `dayclaude sandboxes delete "+name+"`")
 }
 
 // TestEphemeralSandbox asks before it stops what would be deleted by that.
