@@ -1,124 +1,167 @@
-package daytona
+package daytona_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
+	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
-	"github.com/getkin/kin-openapi/openapi2"
-	"github.com/getkin/kin-openapi/openapi2conv"
-	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/getkin/kin-openapi/openapi3filter"
-	"github.com/getkin/kin-openapi/routers"
-	"github.com/getkin/kin-openapi/routers/legacy"
-
+	"github.com/dayclaude/dayclaude/internal/daytona"
+	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
+	"github.com/dayclaude/dayclaude/internal/devstack/openapi"
+	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
-// documents returns routers of api.json and toolbox.json, which Daytona
-// publishes, as the test server serves them.
-func documents(t *testing.T) []routers.Router {
+// documents are Daytona's OpenAPI documents.
+func documents(t *testing.T) *openapi.Documents {
 	t.Helper()
-	dir := os.Getenv("DAYCLAUDE_OPENAPI")
+	dir := os.Getenv(openapi.Env)
 	if dir == "" {
-		testenv.Missing(t, "DAYCLAUDE_OPENAPI names no folder with Daytona's api.json and toolbox.json")
+		testenv.Missing(t, "%s names no folder with Daytona's api.json and toolbox.json", openapi.Env)
 	}
-	api, err := openapi3.NewLoader().LoadFromFile(filepath.Join(dir, "api.json"))
+	docs, err := openapi.Load(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	api.Paths.Delete("/sandbox/{sandboxId}/secrets") // not called here, and its twin {sandboxIdOrName} makes the document invalid
-	b, err := os.ReadFile(filepath.Join(dir, "toolbox.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var old openapi2.T
-	if err := json.Unmarshal(b, &old); err != nil {
-		t.Fatal(err)
-	}
-	toolbox, err := openapi2conv.ToV3(&old)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all []routers.Router
-	for prefix, doc := range map[string]*openapi3.T{"/api": api, "/toolbox/" + id: toolbox} {
-		doc.Servers = openapi3.Servers{{URL: prefix}}
-		r, err := legacy.NewRouter(doc, openapi3.DisableExamplesValidation(), openapi3.DisableSchemaDefaultsValidation())
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, r)
-	}
-	return all
+	return docs
 }
 
-// What the client sends, and what good answers in these tests, holds against
-// Daytona's documents.
+// What each method sends, and what the embedded Daytona answers, holds against
+// Daytona's documents; docs/daytona-coverage.md says which operations those
+// are.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
-	all := documents(t)
-	healthy := good()
-	options := &openapi3filter.Options{AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true}
-	c, srv, _ := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var route *routers.Route
-		var params map[string]string
-		err := errors.New("no document")
-		for _, doc := range all {
-			if route, params, err = doc.FindRoute(r); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			t.Errorf("%s %s: %v", r.Method, r.URL, err)
-			return
-		}
-		body, _ := io.ReadAll(r.Body)
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		in := &openapi3filter.RequestValidationInput{Request: r, PathParams: params, Route: route, Options: options}
-		if err := openapi3filter.ValidateRequest(r.Context(), in); err != nil {
-			t.Errorf("%s %s: %v", r.Method, r.URL, err)
-		}
-		for key := range r.URL.Query() { // servers ignore what they do not know
-			if route.Operation.Parameters.GetByInAndName("query", key) == nil {
-				t.Errorf("%s %s: no query parameter %s", r.Method, r.URL, key)
-			}
-		}
-		if content := route.Operation.RequestBody; content != nil && r.Header.Get("Content-Type") == "application/json" {
-			known := content.Value.Content.Get("application/json").Schema.Value.Properties
-			var sent map[string]any
-			if err := json.Unmarshal(body, &sent); err != nil {
-				t.Error(err)
-			}
-			for key := range sent {
-				if known[key] == nil {
-					t.Errorf("%s %s: no field %s", r.Method, r.URL, key)
-				}
-			}
-		}
-
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		rec := httptest.NewRecorder()
-		healthy.ServeHTTP(rec, r)
-		out := &openapi3filter.ResponseValidationInput{RequestValidationInput: in, Status: rec.Code, Header: rec.Header(), Options: options}
-		out.SetBodyBytes(rec.Body.Bytes())
-		if err := openapi3filter.ValidateResponse(r.Context(), out); err != nil {
-			t.Errorf("answer to %s %s: %v", r.Method, r.URL, err)
-		}
-		w.Header().Set("Content-Type", rec.Header().Get("Content-Type"))
-		w.WriteHeader(rec.Code)
-		_, _ = w.Write(rec.Body.Bytes())
-	}))
-	for _, m := range methods {
+	docs := documents(t)
+	server := standIn(t, func(o *devstack.Options) { o.Wrap = docs.Check(func(err error) { t.Error(err) }) })
+	w := newWorld(t, server)
+	callers := map[openapi.Operation][]string{}
+	for _, m := range methods() {
 		t.Run(m.name, func(t *testing.T) {
-			if err := m.call(t.Context(), c, srv.toolbox(c)); err != nil {
+			w.T = t
+			call := m.arrange(w)
+			docs.Met()
+			if err := call(t.Context()); err != nil {
 				t.Error(err)
+			}
+			met := docs.Met()
+			if len(met) == 0 {
+				t.Error("nothing was sent")
+			}
+			for _, o := range met {
+				callers[o] = append(callers[o], m.name)
 			}
 		})
 	}
+	w.T = t
+	if !t.Failed() {
+		testenv.Golden(t, filepath.Join(testenv.Root(), "docs", "daytona-coverage.md"), coverage(docs.Operations(), callers, served(t)))
+	}
 }
+
+// The check can fail: what the client sends to another version, say, is found.
+func TestOpenAPIFinds(t *testing.T) {
+	t.Parallel()
+	docs := documents(t)
+	var found []string
+	server := standIn(t, func(o *devstack.Options) {
+		o.Wrap = func(next http.Handler) http.Handler {
+			return docs.Check(func(err error) { found = append(found, err.Error()) })(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/api/config" {
+					daytona.Refuse(w, http.StatusTeapot, "short and stout")
+					return
+				}
+				next.ServeHTTP(w, r)
+			}))
+		}
+	})
+	c, err := daytona.New(daytona.Config{BaseURL: server.URL(), Key: secret.New(canary)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Config(t.Context()); err == nil {
+		t.Error("a refusal was taken for an answer")
+	}
+	if len(found) == 0 || !strings.Contains(found[0], `answer of GET /config (418): /timestamp: property "timestamp" is missing`) {
+		t.Errorf("found %q", found)
+	}
+}
+
+// parameters of a path, as a document and as a route spell them.
+var parameters = regexp.MustCompile(`{\w+}`)
+
+// served asks the embedded Daytona, without a key, for every operation: those
+// that reach a route of just that operation are served.
+func served(t *testing.T) func(openapi.Operation) bool {
+	t.Helper()
+	route := "" // that answered the last request
+	server := standIn(t, func(o *devstack.Options) {
+		o.Wrap = func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				next.ServeHTTP(w, r)
+				route = r.Pattern
+			})
+		}
+	})
+	origin := strings.TrimSuffix(server.URL(), "/api")
+	return func(o openapi.Operation) bool {
+		prefix := "/api"
+		if o.Toolbox {
+			prefix = "/toolbox/{id}"
+		}
+		request, err := http.NewRequestWithContext(t.Context(), o.Method, origin+parameters.ReplaceAllString(prefix+o.Path, "x"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return parameters.ReplaceAllString(route, "{}") == parameters.ReplaceAllString(o.Method+" "+prefix+o.Path, "{}")
+	}
+}
+
+// coverage is the page docs/daytona-coverage.md.
+func coverage(all []openapi.Operation, callers map[openapi.Operation][]string, served func(openapi.Operation) bool) string {
+	var page strings.Builder
+	var group string
+	called, offered := 0, 0
+	for _, o := range all {
+		title := "API: " + o.Tag
+		if o.Toolbox {
+			title = "Toolbox: " + o.Tag
+		}
+		if title != group {
+			group = title
+			fmt.Fprintf(&page, "\n## %s\n\n| operation | called by | embedded |\n|---|---|---|\n", title)
+		}
+		methods := callers[o]
+		mark := ""
+		if served(o) {
+			mark = "yes"
+			offered++
+		}
+		if len(methods) > 0 {
+			called++
+		}
+		fmt.Fprintf(&page, "| `%s` | %s | %s |\n", o, strings.Join(methods, ", "), mark)
+	}
+	return fmt.Sprintf(coverageHead, len(all), called, offered) + page.String()
+}
+
+const coverageHead = `# What is used of Daytona
+
+All %d operations of Daytona's OpenAPI documents, version 0.205.1: the API, and
+the toolbox in each sandbox. The client calls %d of them, the embedded Daytona
+serves %d. A test of ` + "`internal/daytona`" + ` writes this page with UPDATE_GOLDEN=1
+and fails when it is out of date.
+
+- **called by**: the methods of ` + "`internal/daytona`" + ` that send the request. The test
+  calls each, and holds what it sends and gets against the documents.
+- **embedded**: whether the embedded Daytona (` + "`dayclaude dev daytona`" + `) serves it,
+  found by asking. It serves more than the client calls, for other clients.
+`

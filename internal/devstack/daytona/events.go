@@ -42,6 +42,7 @@ func (s *Server) move(b *sandbox, to state) {
 	from := b.State
 	b.State = to
 	if from != to {
+		s.log.Debug("sandbox moves", "sandbox", b.ID, "from", from, "to", to)
 		s.publish("sandbox.state.updated", map[string]any{"sandbox": s.view(b), "oldState": from, "newState": to})
 	}
 }

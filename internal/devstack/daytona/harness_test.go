@@ -2,16 +2,19 @@ package daytona_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	client "github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/devstack/daytona"
 )
 
@@ -56,9 +59,11 @@ func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *
 		// The image's own entrypoint would take the port that tests listen on.
 		opts.Snapshots = []daytona.Snapshot{{Name: "dev", Image: image, Entrypoint: []string{"true"}}}
 	}
+	out := slog.DiscardHandler
 	if testing.Verbose() {
-		opts.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+		out = slog.NewTextHandler(t.Output(), nil)
 	}
+	opts.Log = slog.New(transitions{out, t})
 	wrap := opts.Wrap
 	check := checking(t)
 	opts.Wrap = func(next http.Handler) http.Handler {
@@ -93,6 +98,32 @@ func serve(t *testing.T, opts daytona.Options, with ...func(*daytona.Options)) *
 	return b
 }
 
+// transitions holds what the log tells of sandboxes against the table of the
+// client, for as long as a test's server runs.
+type transitions struct {
+	slog.Handler
+	t *testing.T
+}
+
+func (h transitions) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h transitions) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "sandbox moves" {
+		states := map[string]client.State{}
+		r.Attrs(func(a slog.Attr) bool {
+			states[a.Key] = client.State(a.Value.String())
+			return true
+		})
+		if !slices.Contains(states["from"].Follows(), states["to"]) {
+			h.t.Errorf("%s does not follow %s", states["to"], states["from"])
+		}
+	}
+	if !h.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return h.Handler.Handle(ctx, r)
+}
+
 // keep leaves the sandboxes to the next server.
 func keep(opts *daytona.Options) { opts.RemoveOnClose = false }
 
@@ -124,6 +155,9 @@ func (r reply) into(t *testing.T, v any) {
 func (b *bench) send(method, url string, body any, headers ...string) reply {
 	b.Helper()
 	var reader io.Reader
+	if o, ok := body.(object); ok && o == nil {
+		body = nil
+	}
 	switch body := body.(type) {
 	case nil:
 	case io.Reader:

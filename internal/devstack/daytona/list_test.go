@@ -40,7 +40,7 @@ func TestList(t *testing.T) {
 	for i := range 5 {
 		id := b.create(object{
 			"name": fmt.Sprintf("Box-%d", i), "labels": object{"parity": fmt.Sprint(i % 2), "quoted": `"`},
-			"public": i == 2, "snapshot": []string{"small", "large"}[i/3],
+			"public": i == 2, "autoStopInterval": 0, "snapshot": []string{"small", "large"}[i/3],
 		})
 		if i == 1 {
 			second = id

@@ -60,20 +60,22 @@ func (s *Server) SetSnapshot(name, state, reason string) error {
 	return nil
 }
 
-// Break begins to kill a sandbox, which ends in state "error" with a reason.
+// Break kills a sandbox, which is then in state "error" with a reason.
 func (s *Server) Break(idOrName, reason string, recoverable bool) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	b, err := s.find(idOrName)
 	if err == nil {
 		err = free(b)
 	}
 	if err != nil {
+		s.mu.Unlock()
 		return err
 	}
 	b.Recoverable = recoverable
-	s.change(b, b.State, stateStarted, func(ctx context.Context) error {
+	broken := s.change(b, b.State, stateStarted, func(ctx context.Context) error {
 		return errors.Join(s.down(ctx, b), errors.New(reason))
 	})
+	s.mu.Unlock()
+	<-broken // which says what we said
 	return nil
 }
