@@ -150,15 +150,15 @@ func (d *doctorSheet) print(v stepView, took time.Duration) {
 	before := strings.Repeat(" ", indent)
 	for i, text := range texts {
 		if i == 0 && (width == 0 || len(head)+2+ansi.StringWidth(text) <= width) {
-			head = strings.TrimRight(head+"  "+text, " ")
+			head += "  " + text
 			continue
 		}
 		if width > 0 {
 			text = ansi.Wordwrap(text, max(width-indent, 20), "")
 		}
-		head += "\n" + before + strings.ReplaceAll(text, "\n", "\n"+before)
+		head = strings.TrimRight(head, " ") + "\n" + before + strings.ReplaceAll(text, "\n", "\n"+before)
 	}
-	fmt.Fprintln(s.Out, head)
+	fmt.Fprintln(s.Out, strings.TrimRight(head, " "))
 }
 
 // tells reports whether err was shown with its step.
