@@ -12,9 +12,10 @@
 // What differs from Daytona: preview URLs are loopback addresses, one per
 // sandbox and port; an archived sandbox's files stay where they are; a list
 // of allowed domains becomes a full block of the network (Engine.Block);
-// Dockerfile builds with files beside the Dockerfile, volumes, SSH, git, PTYs
-// and file search are not there.
-// A sandbox's sessions and their logs end with the server.
+// Dockerfile builds with files beside the Dockerfile, volumes, and SFTP and
+// forwarding through SSH are not there; git must be in the image. A sandbox's
+// sessions and their logs end with the server, and an SSH connection with its
+// access.
 package daytona
 
 import (
@@ -163,6 +164,10 @@ func (s *Server) Start(ctx context.Context) error {
 	if err != nil {
 		return fault.New(fault.Unavailable, "embedded Daytona cannot listen: %w", err)
 	}
+	serveSSH, err := s.listenSSH(ctx)
+	if err != nil {
+		return errors.Join(fmt.Errorf("ssh gateway: %w", err), s.listener.Close())
+	}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	for _, one := range saved {
 		if strings.HasPrefix(one.ID, recordPrefix) {
@@ -173,6 +178,7 @@ func (s *Server) Start(ctx context.Context) error {
 	}
 	s.http = s.newHTTPServer(s.routes())
 	s.work.Go(func() { _ = s.http.Serve(s.listener) })
+	s.work.Go(serveSSH)
 	s.work.Go(s.sweep)
 	if notice := s.opts.Engine.Notice(); notice != "" {
 		s.log.Warn("sandbox engine", "notice", notice)
@@ -213,7 +219,7 @@ func (s *Server) Close(ctx context.Context) error {
 	s.closing = true
 	s.mu.Unlock()
 	s.cancel(ErrDetached)
-	errs := []error{s.shutdown(ctx)}
+	errs := []error{s.ssh.Close(), s.shutdown(ctx)}
 	for _, b := range s.all() {
 		s.closePreviews(b)
 	}

@@ -65,7 +65,7 @@ const viewerQueue = 256
 
 func (t *tools) newTerminal(view ptyView) *terminal {
 	x := &terminal{view: view, ended: make(chan struct{}), clients: make(map[*viewer]bool)}
-	x.ctx, x.cancel = context.WithCancel(t.ctx)
+	x.ctx, x.cancel = t.tied()
 	x.input, x.keys = io.Pipe()
 	return x
 }

@@ -113,6 +113,14 @@ func (s *Server) newTools(id string) *tools {
 	return t
 }
 
+// tied returns a context that ends with the sandbox or the server: what runs
+// in it is killed then, also where sandboxes outlive the server.
+func (t *tools) tied() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.ctx))
+	stop := context.AfterFunc(t.ctx, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
 // close ends the sessions and the terminals.
 func (t *tools) close() { t.cancel() }
 

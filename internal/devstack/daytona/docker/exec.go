@@ -51,7 +51,9 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 	}
 	defer attached.Close()
 
+	running := make(chan struct{})
 	out := &pidReader{to: orDiscard(c.Stdout), pid: make(chan int, 1), started: func(pid int) {
+		close(running)
 		if c.Started != nil {
 			c.Started(daytona.Process{PID: pid, Resize: e.resizer(ctx, created.ID)})
 		}
@@ -67,6 +69,12 @@ func (e *Engine) Exec(ctx context.Context, id string, c daytona.Command) (int, e
 	var feeding sync.WaitGroup
 	if c.Stdin != nil {
 		feeding.Go(func() {
+			if terminal { // it would show the input before the process id
+				select {
+				case <-running:
+				case <-ended:
+				}
+			}
 			// A command may end without reading its input.
 			_, _ = io.Copy(attached.Conn, c.Stdin)
 			_ = attached.CloseWrite()
