@@ -6,9 +6,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/dayclaude/dayclaude/internal/broker"
+	"github.com/dayclaude/dayclaude/internal/term"
 )
 
 // TestRunIssuePage holds that docs/run-issue.md has a row for every flag and
@@ -47,9 +51,13 @@ func TestPagesNameTheFlags(t *testing.T) {
 	}
 }
 
-// TestSandboxesPage holds that docs/sandboxes.md tells of every key of --json.
+// TestSandboxesPage holds that docs/sandboxes.md tells of every key of --json,
+// and what a sandbox costs.
 func TestSandboxesPage(t *testing.T) {
 	text := page(t, "sandboxes.md")
+	if hour := term.USD(broker.SandboxUSD(2, 4, 10, time.Hour)); !strings.Contains(text, "about "+hour+" an hour") {
+		t.Errorf("an hour costs %s", hour)
+	}
 	rows := strings.Join(regexp.MustCompile("(?m)^\\| (`.*`) \\| ").FindAllString(text, -1), "")
 	for _, of := range []reflect.Type{reflect.TypeFor[sandboxView](), reflect.TypeFor[shownSandbox]()} {
 		for _, key := range jsonKeys(of) {
