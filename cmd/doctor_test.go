@@ -3,11 +3,13 @@ package cmd
 import (
 	"bytes"
 	"context"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/charmbracelet/x/ansi"
+	"github.com/spf13/pflag"
 
 	"github.com/dayclaude/dayclaude/internal/doctor"
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -27,6 +29,33 @@ func TestDoctorWantsDeep(t *testing.T) {
 	c.SetArgs([]string{"--deep"})
 	if err := c.ExecuteContext(t.Context()); err != nil || !called {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestDoctorPage holds that docs/doctor.md names every flag, step and key.
+func TestDoctorPage(t *testing.T) {
+	t.Parallel()
+	text := page(t, "doctor.md")
+	newDoctor(&app{}, nil).Flags().VisitAll(func(f *pflag.Flag) {
+		if !strings.Contains(text, "\n| `--"+f.Name+"` |") {
+			t.Errorf("no row for --%s", f.Name)
+		}
+	})
+	rows := text[strings.Index(text, "| step | does |"):strings.Index(text, "## Nothing stays")]
+	for _, step := range doctor.Steps() {
+		if !strings.Contains(rows, "`"+step+"`") {
+			t.Errorf("no row for the step %s", step)
+		}
+	}
+	for _, key := range jsonKeys(reflect.TypeFor[doctorView]()) {
+		if !strings.Contains(text, "\n| `"+key+"` | ") {
+			t.Errorf("no row for the key %s", key)
+		}
+	}
+	for _, part := range []reflect.Type{reflect.TypeFor[stepView](), reflect.TypeFor[problem]()} {
+		if shown := `{"` + strings.Join(jsonKeys(part), `", "`) + `"}`; !strings.Contains(text, shown) {
+			t.Errorf("the page does not show %s", shown)
+		}
 	}
 }
 
