@@ -236,6 +236,7 @@ func parseRefusal(b []byte) (status int, message string) {
 		StatusCode json.RawMessage `json:"statusCode"`
 		Message    json.RawMessage `json:"message"`
 		Error      json.RawMessage `json:"error"`
+		Errors     json.RawMessage `json:"errors"` // of an upload
 	}
 	if json.Unmarshal(b, &body) != nil {
 		if text := strings.TrimSpace(string(b)); !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
@@ -246,7 +247,7 @@ func parseRefusal(b []byte) (status int, message string) {
 	if json.Unmarshal(body.StatusCode, &status) != nil || status < 400 || status > 599 {
 		status = 0
 	}
-	for _, raw := range []json.RawMessage{body.Message, body.Error} {
+	for _, raw := range []json.RawMessage{body.Message, body.Error, body.Errors} {
 		var one string
 		var several []string
 		if json.Unmarshal(raw, &one) == nil && one != "" {

@@ -141,6 +141,10 @@ func TestFiles(t *testing.T) {
 	_, err = box.Download(ctx, dir)
 	refused(err, fault.Failed)
 	refused(box.Upload(ctx, daytona.File{Path: dir + "/blank "}), fault.Usage)
+	err = box.Upload(ctx, daytona.File{Path: dir + "/moved/below", Content: []byte("x")})
+	if refused(err, fault.Failed); !strings.Contains(err.Error(), dir+"/moved") {
+		t.Errorf("an upload below a file: %v", err)
+	}
 }
 
 // A sandbox can't lead who copies its files out of their directory.

@@ -73,7 +73,7 @@ func (t *Toolbox) OpenPTY(ctx context.Context, o PTYOptions) (*PTY, error) {
 		_ = p.remove() // which meets the same trouble
 		return nil, err
 	}
-	p.stop = keepAwake(ctx, p.ws, func() bool { return !p.waiting.Load() })
+	p.stop = keepAwake(ctx, p.ws, pingEvery, func() bool { return !p.waiting.Load() })
 	late := time.AfterFunc(callTimeout, func() { _ = p.ws.CloseNow() })
 	defer late.Stop()
 	if err := p.next(); err != nil {

@@ -205,7 +205,7 @@ type log struct {
 
 // read reads one connection to its end, whose error it returns.
 func (l *log) read(ctx context.Context, ws *websocket.Conn) error {
-	defer keepAwake(ctx, ws, nil)()
+	defer keepAwake(ctx, ws, pingEvery, func() bool { return false })()
 	buf := make([]byte, 32<<10)
 	for skip := l.had; ; {
 		_, message, err := ws.Reader(ctx)

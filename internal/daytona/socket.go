@@ -47,14 +47,14 @@ func (c *Client) dial(ctx context.Context, r request) (*websocket.Conn, error) {
 	return ws, err
 }
 
-// keepAwake pings until the function that it returns is called, which closes
-// the connection. One that does not answer is closed earlier, so that reading
-// fails, unless idle says that nobody reads: then answers are not seen.
-func keepAwake(ctx context.Context, ws *websocket.Conn, idle func() bool) (stop func()) {
+// keepAwake pings every so often until the function that it returns is called, which closes
+// the connection. One that does not answer as fast is closed earlier, so that
+// reading fails, unless idle says that nobody reads: then answers are not seen.
+func keepAwake(ctx context.Context, ws *websocket.Conn, every time.Duration, idle func() bool) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var pinging sync.WaitGroup
 	pinging.Go(func() {
-		tick := time.NewTicker(pingEvery)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for {
 			select {
@@ -62,10 +62,10 @@ func keepAwake(ctx context.Context, ws *websocket.Conn, idle func() bool) (stop 
 				return
 			case <-tick.C:
 			}
-			ping, done := context.WithTimeout(ctx, pingEvery)
+			ping, done := context.WithTimeout(ctx, every)
 			err := ws.Ping(ping)
 			done()
-			if err != nil && ctx.Err() == nil && (idle == nil || !idle()) {
+			if err != nil && ctx.Err() == nil && !idle() {
 				_ = ws.CloseNow()
 				return
 			}

@@ -209,7 +209,7 @@ func (e *exam) session(ctx context.Context) (string, error) {
 	}
 	if err != nil {
 		_ = s.Close(ctx) // which ends Follow
-		<-followed
+		_ = <-followed
 		return "", err
 	}
 	if err := <-followed; err != nil {
