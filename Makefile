@@ -1,7 +1,7 @@
 # dayclaude. `make demo` and `make test` set up all that they need.
 #
 # Time budgets on two cores, cold / warm (a cold machine also downloads):
-#   deps      apt packages, Go modules           3 min / 1 s
+#   deps      apt packages, Go modules, SDK      3 min / 1 s
 #   claude    the pinned Claude Code from npm    1 min / 0 s
 #   build     sandboxd for two platforms, and    3 min / 10 s
 #             dayclaude
