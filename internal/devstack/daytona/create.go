@@ -49,17 +49,25 @@ func (s *Server) createSandbox(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 
+	if err := s.hold(r, done); err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, answer)
+	return nil
+}
+
+// hold keeps a request waiting for a start, for at most Delays.Hold.
+func (s *Server) hold(r *http.Request, started <-chan error) error {
 	wait := time.NewTimer(s.opts.Delays.Hold)
 	defer wait.Stop()
 	select {
-	case err := <-done:
+	case err := <-started:
 		if err != nil {
 			return problemf(http.StatusBadRequest, "Sandbox failed to start: %v", err)
 		}
 	case <-wait.C:
 	case <-r.Context().Done():
 	}
-	writeJSON(w, http.StatusOK, answer)
 	return nil
 }
 

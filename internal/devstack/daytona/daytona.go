@@ -79,7 +79,7 @@ type Delays struct {
 	Pull    time.Duration // of a snapshot's image, at its first use and when it is activated
 	Restore time.Duration // of an archived sandbox
 	Archive time.Duration // of a stopped one: its backup runs on a timer
-	Hold    time.Duration // at most, of the request to create a sandbox, until that runs; default 30 s
+	Hold    time.Duration // at most, of a request to create or start a sandbox, until that runs; default 30 s
 }
 
 // Quota is what all sandboxes may use together; zero means no limit. CPU and

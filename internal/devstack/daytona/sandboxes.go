@@ -73,24 +73,42 @@ func (s *Server) deleteSandbox(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
+// startSandbox holds the request until the sandbox runs, unless it has to be
+// restored first.
 func (s *Server) startSandbox(w http.ResponseWriter, r *http.Request) error {
-	return s.answer(w, r, func(b *sandbox) error {
+	return s.answerStarted(w, r, func(b *sandbox) (<-chan error, error) {
 		if b.State == stateStarted {
-			return nil
+			return nil, nil
 		}
 		if err := sound(b); err != nil {
-			return err
+			return nil, err
 		}
 		if err := s.admit(b); err != nil {
-			return err
+			return nil, err
 		}
 		if b.State != stateArchived {
-			s.start(b, stateStarting, nil)
-			return nil
+			return s.start(b, stateStarting, nil), nil
 		}
 		s.start(b, stateRestoring, func(ctx context.Context) error { return pause.For(ctx, s.opts.Delays.Restore) })
-		return nil
+		return nil, nil
 	})
+}
+
+// answerStarted answers what the sandbox looks like once what begin began, if
+// anything, is done.
+func (s *Server) answerStarted(w http.ResponseWriter, r *http.Request, begin func(*sandbox) (<-chan error, error)) error {
+	var done <-chan error
+	err := s.with(r, func(b *sandbox) (err error) {
+		done, err = begin(b)
+		return err
+	})
+	if err == nil && done != nil {
+		err = s.hold(r, done)
+	}
+	if err != nil {
+		return err
+	}
+	return s.getSandbox(w, r)
 }
 
 // stopSandbox always kills: ?force makes no difference here.
@@ -124,22 +142,21 @@ func (s *Server) archiveSandbox(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) recoverSandbox(w http.ResponseWriter, r *http.Request) error {
-	return s.answer(w, r, func(b *sandbox) error {
+	return s.answerStarted(w, r, func(b *sandbox) (<-chan error, error) {
 		if err := free(b); err != nil {
-			return err
+			return nil, err
 		}
 		if b.State != stateError {
-			return problemf(http.StatusBadRequest, "Sandbox must be in error state to recover")
+			return nil, problemf(http.StatusBadRequest, "Sandbox must be in error state to recover")
 		}
 		if !b.Recoverable {
-			return problemf(http.StatusBadRequest, "Sandbox is not recoverable")
+			return nil, problemf(http.StatusBadRequest, "Sandbox is not recoverable")
 		}
 		if err := s.admit(b); err != nil {
-			return err
+			return nil, err
 		}
 		b.Recoverable = false
-		s.start(b, stateStarting, nil)
-		return nil
+		return s.start(b, stateStarting, nil), nil
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -311,4 +312,54 @@ func (s slowStart) Start(ctx context.Context, id string) ([]string, error) {
 	case <-ctx.Done():
 	}
 	return s.Engine.Start(ctx, id)
+}
+
+// A start holds its request until the sandbox runs, or says why it does not.
+func TestStartHeld(t *testing.T) {
+	t.Parallel()
+	gate := make(chan struct{}, 1)
+	gate <- struct{}{} // the first start is through
+	b := serve(t, daytona.Options{Engine: slowStart{hollow(), gate}})
+	id := b.create(nil)
+	stop := func() {
+		b.want(b.api("POST", "/sandbox/"+id+"/stop", nil), 200, "stopping")
+		b.wait(id, "stopped")
+	}
+	stop()
+	answer := make(chan reply, 1)
+	go func() { answer <- b.api("POST", "/sandbox/"+id+"/start", nil) }()
+	b.wait(id, "starting")
+	select {
+	case r := <-answer:
+		t.Errorf("answered while it starts: %s", r.body)
+	default:
+	}
+	gate <- struct{}{}
+	b.want(<-answer, 200, `"state":"started"`)
+}
+
+// A sandbox that does not start again is in state error, too.
+func TestFailedRestart(t *testing.T) {
+	t.Parallel()
+	e := &fragile{Engine: hollow()}
+	b := serve(t, daytona.Options{Engine: e})
+	id := b.create(nil)
+	b.want(b.api("POST", "/sandbox/"+id+"/stop", nil), 200, "stopping")
+	b.wait(id, "stopped")
+	e.broken.Store(true)
+	b.want(b.api("POST", "/sandbox/"+id+"/start", nil), 400, "Sandbox failed to start: out of luck")
+	b.want(b.api("GET", "/sandbox/"+id, nil), 200, `"state":"error"`)
+}
+
+// fragile is an engine that starts things until it is broken.
+type fragile struct {
+	daytona.Engine
+	broken atomic.Bool
+}
+
+func (e *fragile) Start(ctx context.Context, id string) ([]string, error) {
+	if e.broken.Load() {
+		return broken{}.Start(ctx, id)
+	}
+	return e.Engine.Start(ctx, id)
 }
