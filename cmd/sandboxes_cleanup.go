@@ -12,6 +12,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/sandboxes"
 	"github.com/dayclaude/dayclaude/internal/term"
 )
@@ -58,7 +59,9 @@ func (a *app) sandboxesCleanup(ctx context.Context, o *sandboxesCleanupOptions) 
 			return err
 		}
 		if !o.json {
-			a.printChoice(c, found, o.all)
+			if err := a.printChoice(c, found); err != nil {
+				return err
+			}
 		}
 		if err := a.mayCleanUp(ctx, o, c, found); err != nil {
 			return err
@@ -68,20 +71,42 @@ func (a *app) sandboxesCleanup(ctx context.Context, o *sandboxesCleanupOptions) 
 }
 
 // printChoice shows what would go.
-func (a *app) printChoice(c *sandboxes.Cleaner, found []*sandboxes.Finding, all bool) {
+func (a *app) printChoice(c *sandboxes.Cleaner, found []*sandboxes.Finding) error {
 	if len(found) == 0 {
 		fmt.Fprintln(a.streams.Err, "nothing to clean up")
-		return
+		return nil
 	}
-	rows := make([][]string, len(found))
-	for i, f := range found {
-		rest := whatIsLost(f.Sandbox)
-		if !c.Ours(f.Sandbox.Sandbox) {
-			rest = whose(c.Keeper, f.Sandbox)
+	out := a.streams.NewListing(a.streams.Err, []term.Column{
+		{Head: "NAME"}, {Head: "STATE", Rank: 1}, {Head: "UNUSED", Rank: 2}, {Head: "ISSUE", Rank: 3}, {Head: "WORK"},
+	})
+	for _, f := range found {
+		issue, work := "", workOf(f.Sandbox)
+		if f.Owner != nil {
+			issue = f.Owner.Thread.Ref.String()
+		} else if !c.Ours(f.Sandbox.Sandbox) {
+			work = whose(c.Keeper, f.Sandbox)
 		}
-		rows[i] = []string{nameOf(f.Sandbox), string(f.State), term.Span(c.Now().Sub(f.LastUse())), rest}
+		if err := out.Add(nameOf(f.Sandbox), string(f.State), term.Span(c.Now().Sub(f.LastUse())), issue, work); err != nil {
+			return err
+		}
 	}
-	a.streams.Table(a.streams.Err, []string{"NAME", "STATE", "UNUSED", "WORK"}, rows)
+	return out.Flush()
+}
+
+// workOf says where the work is that was done in a sandbox.
+func workOf(s sandboxes.Sandbox) string {
+	if s.Owner == nil || s.Owner.Run == nil {
+		return "not known"
+	}
+	switch r := s.Owner.Run; {
+	case r.Outcome != nil && r.Outcome.PullRequest > 0:
+		return fmt.Sprintf("in pull request #%d", r.Outcome.PullRequest)
+	case r.Outcome != nil && r.Outcome.PatchFile != "":
+		return "in a patch"
+	case r.State == run.Unchanged:
+		return "none"
+	}
+	return "nowhere else"
 }
 
 // mayCleanUp asks before anything is deleted. What is not the store's takes
@@ -109,7 +134,7 @@ func (a *app) mayCleanUp(ctx context.Context, o *sandboxesCleanupOptions, c *san
 	case o.json || !a.streams.Asks():
 		return fault.New(fault.Usage, "nobody is there to be asked whether to delete %s", howMany(len(found))).WithHint("if you mean it, add --yes")
 	}
-	answer, _ := a.streams.AskText(ctx, "delete them, with their files and Claude's sessions? [y/N]")
+	answer, _ := a.streams.AskText(ctx, "delete them, with their files? [y/N]")
 	if answer != "y" && answer != "Y" && answer != "yes" {
 		return fault.New(fault.Cancelled, "nothing was deleted")
 	}

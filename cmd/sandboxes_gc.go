@@ -3,7 +3,6 @@ package cmd
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -104,13 +103,13 @@ func (a *app) printCleaned(k *sandboxes.Keeper, c cleaned, asJSON bool) error {
 			return err
 		}
 	} else {
-		printGroups(a.streams.Out, c)
+		a.printGroups(c)
 	}
 	return a.notCleaned(c.found, asJSON)
 }
 
 // printGroups prints the sandboxes below what was done with them and why.
-func printGroups(w io.Writer, c cleaned) {
+func (a *app) printGroups(c cleaned) {
 	var heads []string
 	below := map[string][]string{}
 	for _, f := range c.found {
@@ -124,7 +123,8 @@ func printGroups(w io.Writer, c cleaned) {
 		below[head] = append(below[head], "  "+whatIs(f.Sandbox))
 	}
 	for _, head := range heads {
-		fmt.Fprintf(w, "%s\n%s\n", head, strings.Join(below[head], "\n"))
+		a.streams.Table(a.streams.Out, []string{head}, nil) // wraps it
+		fmt.Fprintln(a.streams.Out, strings.Join(below[head], "\n"))
 	}
 }
 

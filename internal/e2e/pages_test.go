@@ -30,6 +30,9 @@ func TestSandboxesPage(t *testing.T) {
 		Name: "dayclaude-2040-7-1", Labels: map[string]string{run.LabelStore: "another", run.LabelMadeBy: "process 3120 on build-2"},
 	})
 	playPage(t, s, "../../docs/sandboxes.md", map[string]func(){
+		"dayclaude sandboxes list": func() {
+			s.Eventually("the run's sandbox to be stopped", func() bool { return s.Sandboxes()["dayclaude-1002-42-1"].State == daytona.Stopped })
+		},
 		"# two sandboxes are left that no run knows": func() { leftovers(t, s, clock) },
 	})
 }
