@@ -150,12 +150,12 @@ func (a *app) sandboxesCp(ctx context.Context, o *sandboxesCpOptions) error {
 		if err != nil {
 			return err
 		}
-		return a.reportCopied(copied, o.json)
+		return a.reportCopied(copied, o)
 	})
 }
 
-func (a *app) reportCopied(c transfer.Copied, asJSON bool) error {
-	if asJSON {
+func (a *app) reportCopied(c transfer.Copied, o *sandboxesCpOptions) error {
+	if o.json {
 		v := cpView{To: c.To, Files: c.Files, Bytes: c.Bytes, LeftOut: []leftOutView{}, MoreLeftOut: c.More}
 		for _, l := range c.LeftOut {
 			v.LeftOut = append(v.LeftOut, leftOutView(l))
@@ -173,7 +173,11 @@ func (a *app) reportCopied(c transfer.Copied, asJSON bool) error {
 	if c.Files != 1 {
 		files = fmt.Sprintf("%d files", c.Files)
 	}
-	_, err := fmt.Fprintf(a.streams.Out, "copied %s, %s, to %s\n", files, term.Bytes(c.Bytes), untrusted.Quote(c.To, 500))
+	to := c.To
+	if o.upload {
+		to = o.what + ":" + strings.TrimPrefix(to, c.Home+"/")
+	}
+	_, err := fmt.Fprintf(a.streams.Out, "copied %s, %s, to %s\n", files, term.Bytes(c.Bytes), untrusted.Quote(to, 500))
 	return err
 }
 

@@ -33,7 +33,7 @@ type options struct {
 func main() {
 	var o options
 	flag.IntVar(&o.rounds, "rounds", 7, "how often each side of a comparison of runs is measured")
-	flag.StringVar(&o.only, "only", "docker,process,broker,cold,size,list,gc", "what to measure")
+	flag.StringVar(&o.only, "only", "docker,process,broker,cold,size,list,gc,cp", "what to measure")
 	flag.StringVar(&o.program, "dayclaude", "dist/dayclaude", "the `program` to measure")
 	flag.BoolVar(&o.verbose, "verbose", false, "print what run-issue does, with times")
 	flag.Parse()
@@ -62,6 +62,7 @@ func bench(ctx context.Context, o options) (err error) {
 		{"size", sandboxdSizes},
 		{"list", func() ([]row, error) { return listing(ctx, o.program, o.rounds) }},
 		{"gc", func() ([]row, error) { return cleaning(ctx, o.program) }},
+		{"cp", func() ([]row, error) { return transfers(ctx, o.program, min(o.rounds, 3)) }},
 	}
 	var rows []row
 	for _, p := range parts {

@@ -159,6 +159,7 @@ var varying = []struct {
 	{regexp.MustCompile(`\d\d:\d\d( on \d+ [A-Z][a-z]+|:\d\d)`), "<time>"},
 	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "<address>"},
 	{regexp.MustCompile(`-p \d+ [0-9A-Za-z]+@`), "-p <port> <token>@"},
+	{regexp.MustCompile(`version=\S+`), "version=<version>"},
 	{regexp.MustCompile(`process \d+ on \S+`), "<process>"},
 	{regexp.MustCompile(`\b[0-9a-f]{10,64}\b`), "<hash>"},
 	{regexp.MustCompile(`\$\d+\.\d+`), "<usd>"},

@@ -36,6 +36,7 @@ type Copier struct {
 // Copied is what was copied.
 type Copied struct {
 	To      string    // where the file or folder is now
+	Home    string    // the sandbox's, if the path in it was not absolute
 	Files   int       // links are counted, folders are not
 	Bytes   int64     // of content
 	LeftOut []LeftOut // the first maxLeftOut of them
@@ -65,7 +66,7 @@ func (c *Copier) Upload(ctx context.Context, local, remote string) (Copied, erro
 	if err != nil {
 		return Copied{}, fault.New(fault.Usage, "%w", err)
 	}
-	to, err := c.absolute(ctx, remote)
+	to, home, err := c.absolute(ctx, remote)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -89,10 +90,14 @@ func (c *Copier) Upload(ctx context.Context, local, remote string) (Copied, erro
 		}
 		to = path.Join(to, filepath.Base(whole))
 	}
+	var copied Copied
 	if info.IsDir() {
-		return c.uploadFolder(ctx, local, to)
+		copied, err = c.uploadFolder(ctx, local, to)
+	} else {
+		copied, err = c.uploadFile(ctx, local, info, to)
 	}
-	return c.uploadFile(ctx, local, info, to)
+	copied.Home = home
+	return copied, err
 }
 
 // Scripts for the sandbox's shell, with their arguments as "$1", "$2".
@@ -160,7 +165,7 @@ func (c *Copier) send(ctx context.Context, to string, size int64, open func() (i
 // Download copies a file or folder of the sandbox to a path on this machine, by
 // the same rules as Upload. What cannot be written safely is left out.
 func (c *Copier) Download(ctx context.Context, remote, local string) (Copied, error) {
-	from, err := c.absolute(ctx, remote)
+	from, home, err := c.absolute(ctx, remote)
 	if err != nil {
 		return Copied{}, err
 	}
@@ -193,6 +198,7 @@ func (c *Copier) Download(ctx context.Context, remote, local string) (Copied, er
 	} else {
 		copied, err = c.downloadFile(ctx, from, info, local)
 	}
+	copied.Home = home
 	if errors.Is(err, errTooLarge) {
 		err = fault.New(fault.Sandbox, "%s holds more than %d bytes", untrusted.Quote(from, 200), c.Max).WithHint("--max-size sets how much may be copied")
 	}
@@ -303,16 +309,14 @@ func (m *metered) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// absolute is a path in the sandbox that begins at its root.
-func (c *Copier) absolute(ctx context.Context, remote string) (string, error) {
+// absolute is a path in the sandbox that begins at its root, and the home
+// directory if that was needed.
+func (c *Copier) absolute(ctx context.Context, remote string) (whole, home string, err error) {
 	if path.IsAbs(remote) {
-		return path.Clean(remote), nil
+		return path.Clean(remote), "", nil
 	}
-	home, err := c.Box.HomeDir(ctx)
-	if err != nil {
-		return "", err
-	}
-	return path.Join(home, strings.TrimPrefix(remote, "~/")), nil
+	home, err = c.Box.HomeDir(ctx)
+	return path.Join(home, strings.TrimPrefix(remote, "~/")), home, err
 }
 
 // contents reports whether a source means what is in a folder, not the folder.

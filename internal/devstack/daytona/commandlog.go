@@ -22,7 +22,7 @@ const (
 )
 
 const (
-	maxLog  = 8 << 20
+	maxLog  = 64 << 20
 	maxLine = 64 << 10
 )
 
