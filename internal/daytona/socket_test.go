@@ -34,7 +34,6 @@ func TestKeepAwake(t *testing.T) {
 				}
 				<-ctx.Done()
 			}))
-			//nolint:bodyclose // Dial: "you never need to close resp.Body yourself"
 			ws, _, err := websocket.Dial(t.Context(), srv.URL, &websocket.DialOptions{HTTPClient: srv.Client()})
 			if err != nil {
 				t.Fatal(err)

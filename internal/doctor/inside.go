@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
 )
@@ -196,23 +198,23 @@ func (e *exam) session(ctx context.Context) (string, error) {
 	}
 	out := &awaited{word: "ready", seen: make(chan struct{})}
 	var errs capped
-	followed := make(chan error, 1)
-	go func() { followed <- s.Follow(ctx, id, out, &errs) }()
-	select {
-	case <-out.seen: // what it writes comes while it runs
-		err = s.Input(ctx, id, []byte("the doctor\n"))
-	case err = <-followed:
-		followed <- nil
-		if err == nil {
-			err = wrong("a command that waits for input ended")
+	both, within := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		if err := s.Follow(within, id, out, &errs); err != nil || out.done {
+			return err
 		}
-	}
-	if err != nil {
-		_ = s.Close(ctx) // which ends Follow
-		_ = <-followed
-		return "", err
-	}
-	if err := <-followed; err != nil {
+		return wrong("a command that waits for input ended, after %q", line(out.String()))
+	})
+	both.Go(func() error {
+		select {
+		case <-out.seen: // what it writes comes while it runs
+			return s.Input(within, id, []byte("the doctor\n"))
+		case <-within.Done():
+			return nil
+		}
+	})
+	if err := both.Wait(); err != nil {
+		_ = s.Close(ctx)
 		return "", err
 	}
 	code, ended, err := s.ExitCode(ctx, id)
