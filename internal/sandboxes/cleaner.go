@@ -74,6 +74,9 @@ func (c *Cleaner) owner() string { return store.CleanUp + c.Process }
 // other. Each finding then says what was done or what went wrong, and is
 // handed to told, one at a time. Once ctx ends, no other is begun.
 func (c *Cleaner) Do(ctx context.Context, found []*Finding, rule Rule, told func(*Finding)) {
+	if len(found) == 0 {
+		return
+	}
 	limit := newPace(c.perMinute(ctx), c.Now)
 	var telling sync.Mutex
 	var work errgroup.Group
