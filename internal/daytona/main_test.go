@@ -1,7 +1,6 @@
 package daytona
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -136,55 +135,4 @@ func asked() CreateSandbox {
 		Name: name, Labels: ours, Snapshot: "dayclaude/slim:1", Domains: Domains{"*.npmjs.org", "PyPI.org"},
 		AutoStop: new(15), AutoArchive: new(0), AutoDelete: new(-1),
 	}
-}
-
-// methods are all calls of the client and of the toolbox.
-var methods = []struct {
-	name    string
-	once    bool // never repeated when it is unclear what happened
-	hurried bool // never repeated
-	empty   bool // needs nothing of a good answer's body
-	call    func(context.Context, *Client, *Toolbox) error
-}{
-	{name: "Create", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Create(ctx, asked()); return err }},
-	{name: "Get", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Get(ctx, id); return err }},
-	{name: "List", call: func(ctx context.Context, c *Client, _ *Toolbox) error {
-		for _, err := range c.List(ctx, Filter{Labels: ours}) {
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	}},
-	{name: "Start", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Start(ctx, id) }},
-	{name: "Stop", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Stop(ctx, id) }},
-	{name: "Delete", empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Delete(ctx, id) }},
-	{name: "Recover", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Recover(ctx, id); return err }},
-	{name: "Touch", hurried: true, empty: true, call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Touch(ctx, id) }},
-	{name: "Wait", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Wait(ctx, id, Started); return err }},
-	{name: "Preview", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.Preview(ctx, id, 8080); return err }},
-	{name: "Snapshot", call: func(ctx context.Context, c *Client, _ *Toolbox) error {
-		_, err := c.Snapshot(ctx, "dayclaude/slim:1")
-		return err
-	}},
-	{name: "Ready", call: func(ctx context.Context, c *Client, _ *Toolbox) error { return c.Ready(ctx, "dayclaude/slim:1") }},
-	{name: "CurrentKey", call: func(ctx context.Context, c *Client, _ *Toolbox) error { _, err := c.CurrentKey(ctx); return err }},
-	{name: "HomeDir", call: func(ctx context.Context, _ *Client, tb *Toolbox) error { _, err := tb.HomeDir(ctx); return err }},
-	{name: "Execute", once: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
-		_, err := tb.Execute(ctx, Command{Line: "true", Dir: "/tmp", Env: map[string]string{"A": "b"}})
-		return err
-	}},
-	{name: "Spawn", empty: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error { return tb.Spawn(ctx, "s", "sleep 1") }},
-	{name: "Upload", empty: true, call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
-		return tb.Upload(ctx, File{Path: "/tmp/a b", Content: []byte("x"), Mode: 0o755})
-	}},
-	{name: "Download", call: func(ctx context.Context, _ *Client, tb *Toolbox) error {
-		rc, err := tb.Download(ctx, "/tmp/a b")
-		if err != nil {
-			return err
-		}
-		defer rc.Close()
-		_, err = io.ReadAll(rc)
-		return err
-	}},
 }
