@@ -57,7 +57,7 @@ func (a *app) doctor(ctx context.Context, o *doctorOptions) error {
 	}
 	name := doctor.NewName()
 	defer a.setFarewell(fmt.Sprintf("sandbox %s may be left; `dayclaude sandboxes delete %s` deletes it", name, name))()
-	sheet := &doctorSheet{a: a, json: o.json, view: doctorView{Sandbox: name, OK: true}}
+	sheet := &doctorSheet{a: a, json: o.json, view: doctorView{Sandbox: name}}
 	ctx = notice.With(ctx, func(text string) { fmt.Fprintln(a.streams.Err, "note:", text) })
 	deep := &doctor.Deep{
 		Daytona: client, Name: name, StoreID: store, Snapshot: settings.Snapshot, Now: time.Now,
@@ -66,7 +66,7 @@ func (a *app) doctor(ctx context.Context, o *doctorOptions) error {
 	}
 	defer deep.Web.CloseIdleConnections()
 	err = deep.Run(ctx)
-	if o.json {
+	if sheet.view.OK = err == nil; o.json {
 		if printed := writeJSON(a.streams.Out, sheet.view); printed != nil {
 			return printed
 		}
@@ -110,7 +110,6 @@ func (d *doctorSheet) begin(step string) {
 func (d *doctorSheet) done(s doctor.Step) {
 	v := stepView{Step: s.Name, Result: s.Result, Seconds: s.Took.Seconds(), Detail: s.Detail}
 	if s.Err != nil {
-		d.view.OK = false
 		d.shown = append(d.shown, s.Err)
 		v.Error = &problem{Kind: fault.KindOf(s.Err), Message: s.Err.Error(), Hint: fault.HintOf(s.Err)}
 	}

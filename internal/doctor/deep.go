@@ -135,20 +135,20 @@ type skip string
 
 func (s skip) Error() string { return string(s) }
 
-// Run goes through the steps and returns the first step's error that failed.
+// Run goes through the steps and returns the first step's error that failed, or
+// a fault of kind Cancelled if ctx ended.
 // A step that fails does not keep those from going on that can. The sandbox is
 // deleted, however it ends: after an error, the end of ctx or a panic.
 func (d *Deep) Run(ctx context.Context) (err error) {
 	e := &exam{Deep: d, results: make(map[string]Result)}
 	defer func() { err = cmp.Or(err, e.step(context.WithoutCancel(ctx), remove)) }()
-	var first error
 	for _, c := range checks() {
+		err = cmp.Or(err, e.step(ctx, c))
 		if ctx.Err() != nil {
-			return cmp.Or(first, context.Cause(ctx))
+			return cmp.Or(err, error(fault.New(fault.Cancelled, "stopped by hand before all was examined")))
 		}
-		first = cmp.Or(first, e.step(ctx, c))
 	}
-	return first
+	return err
 }
 
 // step does one step, tells of it, and returns why it failed.
@@ -183,6 +183,8 @@ func (e *exam) look(ctx context.Context, c check) Step {
 	switch {
 	case errors.As(err, &why):
 		s.Result, s.Detail = Skipped, string(why)
+	case err != nil && ctx.Err() != nil:
+		s.Result, s.Detail = Skipped, "stopped by hand"
 	case err != nil:
 		s.Result, s.Err = Failed, err
 	}

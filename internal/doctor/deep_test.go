@@ -3,7 +3,6 @@ package doctor_test
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"net/http"
 	"os"
 	"slices"
@@ -241,10 +240,11 @@ func TestDeepCleansUp(t *testing.T) {
 		p := admit(t, processes(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		p.at("terminal", cancel)
-		if err := p.deep.Run(ctx); !errors.Is(err, context.Canceled) {
+		if err := p.deep.Run(ctx); fault.KindOf(err) != fault.Cancelled {
 			t.Errorf("got %v", err)
 		}
 		p.want(doctor.OK, "session", "delete")
+		p.want(doctor.Skipped, "terminal")
 		p.want("", "preview")
 	})
 	t.Run("interrupted while the sandbox is made", func(t *testing.T) {
@@ -261,10 +261,10 @@ func TestDeepCleansUp(t *testing.T) {
 				})
 			}
 		})
-		if err := p.deep.Run(ctx); !errors.Is(err, context.Canceled) {
+		if err := p.deep.Run(ctx); fault.KindOf(err) != fault.Cancelled {
 			t.Errorf("got %v", err)
 		}
-		p.want(doctor.Failed, "create")
+		p.want(doctor.Skipped, "create")
 		p.want(doctor.OK, "delete")
 	})
 	t.Run("panicking", func(t *testing.T) {

@@ -65,7 +65,8 @@ func TestDoctorInterrupted(t *testing.T) {
 	begun(c)
 	c.Signal(syscall.SIGINT)
 	r := wantExit(t, c.Wait(), 130)
-	holds(t, "stdout", r.Stdout, "ok       delete ")
+	holds(t, "stdout", r.Stdout, "stopped by hand", "ok       delete ")
+	holds(t, "stderr", r.Stderr, "dayclaude: stopped by hand before all was examined")
 	if left := s.Sandboxes(); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
