@@ -1,6 +1,7 @@
 package daytona
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -27,7 +28,7 @@ stat -L -c %s -- "$1" || exit
 	writeFile = `case $1 in */*) mkdir -p -- "${1%/*}/" ;; esac && exec cat >"$1"`
 )
 
-// copyBuffer is how much of an upload is written at once, in bytes.
+// copyBuffer is how much of an upload is read and written at once, in bytes.
 const copyBuffer = 256 << 10
 
 // upload is the old form of uploading one file.
@@ -110,7 +111,13 @@ func (c *call) bulkUpload() error {
 func (c *call) parts(each func(*multipart.Part) error) error {
 	// It fails where the client's protocol has no need of it.
 	_ = http.NewResponseController(c.w).EnableFullDuplex()
-	defer func() { _, _ = io.Copy(io.Discard, c.r.Body) }()
+	body := c.r.Body
+	defer func() { _, _ = io.Copy(io.Discard, body) }()
+	// A multipart reader reads 4 KiB at a time.
+	c.r.Body = struct {
+		io.Reader
+		io.Closer
+	}{bufio.NewReaderSize(body, copyBuffer), body}
 	reader, err := c.r.MultipartReader()
 	if err != nil {
 		return problemf(http.StatusBadRequest, "invalid multipart form: %v", err)
