@@ -28,11 +28,12 @@ type Result struct {
 	Output   string // standard output and error, mixed, as they came; at most 8 MiB
 }
 
-// Execute runs a command and waits for it, and for every process it leaves
-// that holds its output. A command that ran and failed is a Result, not an
-// error; one that ran out of time is a fault of kind Sandbox. Unless the command
-// says Again it is not repeated: when the answer is lost, it may have run. It
-// calls POST /process/execute.
+// Execute runs a command and waits for it, and for every process it leaves that
+// holds its output. A command that ran and failed is a Result, not an error;
+// one that ran out of time is a fault of kind Sandbox. Unless the command says
+// Again it is not repeated: when the answer is lost, it may have run.
+//
+// It calls POST /process/execute.
 func (t *Toolbox) Execute(ctx context.Context, cmd Command) (Result, error) {
 	if cmd.Timeout <= 0 {
 		cmd.Timeout = DefaultCommandTimeout

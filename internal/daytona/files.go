@@ -47,8 +47,9 @@ func (f FileInfo) check() error {
 }
 
 // List returns what is in a directory, by name; links that lead nowhere are
-// left out. An answer over 8 MiB, some thirty thousand files, is an error. It
-// calls GET /files.
+// left out. An answer over 8 MiB, some thirty thousand files, is an error.
+//
+// It calls GET /files.
 func (t *Toolbox) List(ctx context.Context, dir string) ([]FileInfo, error) {
 	var files []FileInfo
 	if err := t.file(ctx, "list", http.MethodGet, nil, dir, nil, &files); err != nil {
@@ -63,7 +64,9 @@ func (t *Toolbox) List(ctx context.Context, dir string) ([]FileInfo, error) {
 }
 
 // Info returns what is at a path; an *Error of kind NotFound if there is
-// nothing. It calls GET /files/info.
+// nothing.
+//
+// It calls GET /files/info.
 func (t *Toolbox) Info(ctx context.Context, name string) (*FileInfo, error) {
 	var f FileInfo
 	if err := t.file(ctx, "look up", http.MethodGet, []string{"info"}, name, nil, &f); err != nil {
@@ -72,15 +75,18 @@ func (t *Toolbox) Info(ctx context.Context, name string) (*FileInfo, error) {
 	return &f, nil
 }
 
-// MakeDir makes a directory and those above it; one that is there already
-// stays as it is. The sandbox's umask is taken off mode. It calls
-// POST /files/folder.
+// MakeDir makes a directory and those above it; one that is there already stays
+// as it is. The sandbox's umask is taken off mode.
+//
+// It calls POST /files/folder.
 func (t *Toolbox) MakeDir(ctx context.Context, name string, mode os.FileMode) error {
 	return t.file(ctx, "make directory", http.MethodPost, []string{"folder"}, name, url.Values{"mode": {octal(mode)}}, nil)
 }
 
 // Remove removes a file, or with recursive a directory and what is in it.
-// Removing what is not there does nothing. It calls DELETE /files.
+// Removing what is not there does nothing.
+//
+// It calls DELETE /files.
 func (t *Toolbox) Remove(ctx context.Context, name string, recursive bool) error {
 	query := url.Values{}
 	if recursive {
@@ -94,8 +100,9 @@ func (t *Toolbox) Remove(ctx context.Context, name string, recursive bool) error
 }
 
 // Move renames a file or directory. What is at the new path already is not
-// replaced: that is an *Error of kind Conflict. It is not repeated. It calls
-// POST /files/move.
+// replaced: that is an *Error of kind Conflict. It is not repeated.
+//
+// It calls POST /files/move.
 func (t *Toolbox) Move(ctx context.Context, from, to string) error {
 	for _, name := range []string{from, to} {
 		if err := absolute(name); err != nil {
@@ -130,8 +137,9 @@ const quietDownload = time.Minute
 
 // Download opens a file in the sandbox; an *Error of kind NotFound if there is
 // none. Reading fails after a minute in which nothing came, or when ctx ends;
-// how much is read is for the caller to bound, who closes it. It calls
-// GET /files/download.
+// how much is read is for the caller to bound, who closes it.
+//
+// It calls GET /files/download.
 func (t *Toolbox) Download(ctx context.Context, name string) (io.ReadCloser, error) {
 	if t.err != nil {
 		return nil, t.err

@@ -22,10 +22,12 @@ type Clone struct {
 	Password secret.String // the toolbox gets it, so the sandbox's processes may
 }
 
-// Clone clones one branch of a repository into the sandbox, within ten
-// minutes. Username and password travel in the request's body alone. It is not
-// repeated: what a lost answer left behind would be in the way. A repository
-// that wants another password is a fault of kind Auth. It calls POST /git/clone.
+// Clone clones one branch of a repository into the sandbox, within ten minutes.
+// Username and password travel in the request's body alone. It is not repeated:
+// what a lost answer left behind would be in the way. A repository that wants
+// another password is a fault of kind Auth.
+//
+// It calls POST /git/clone.
 func (t *Toolbox) Clone(ctx context.Context, c Clone) error {
 	if err := absolute(c.Path); err != nil {
 		return fmt.Errorf("clone: %w", err)
@@ -76,8 +78,9 @@ type GitFile struct {
 }
 
 // GitStatus returns the status of the working tree at an absolute path; an
-// *Error, of kind NotFound or Unavailable, if there is none. It calls
-// GET /git/status.
+// *Error, of kind NotFound or Unavailable, if there is none.
+//
+// It calls GET /git/status.
 func (t *Toolbox) GitStatus(ctx context.Context, name string) (*GitStatus, error) {
 	var s GitStatus
 	if err := t.git(ctx, "status", name, &s); err != nil {
@@ -86,8 +89,10 @@ func (t *Toolbox) GitStatus(ctx context.Context, name string) (*GitStatus, error
 	return &s, nil
 }
 
-// GitBranches returns the local branches of the repository at an absolute
-// path, in no order and untrusted. It calls GET /git/branches.
+// GitBranches returns the local branches of the repository at an absolute path,
+// in no order and untrusted.
+//
+// It calls GET /git/branches.
 func (t *Toolbox) GitBranches(ctx context.Context, name string) ([]string, error) {
 	var answer struct{ Branches []string }
 	if err := t.git(ctx, "branches", name, &answer); err != nil {

@@ -49,9 +49,10 @@ const (
 )
 
 // OpenPTY opens a terminal and connects to it; the one of the id that is there
-// already is used as it is. ctx bounds all of the terminal's life, not only
-// the opening; Close ends it. It calls POST /process/pty and
-// GET /process/pty/{id}/connect, a WebSocket.
+// already is used as it is. ctx bounds all of the terminal's life, not only the
+// opening; Close ends it.
+//
+// It calls POST /process/pty and GET /process/pty/{id}/connect, a WebSocket.
 func (t *Toolbox) OpenPTY(ctx context.Context, o PTYOptions) (*PTY, error) {
 	p := &PTY{t: t, id: cmp.Or(o.ID, "dayclaude-"+rand.Text()), ctx: ctx}
 	err := t.call(ctx, request{
@@ -166,8 +167,9 @@ func (p *PTY) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Resize tells the terminal how large it is now. It calls
-// POST /process/pty/{id}/resize.
+// Resize tells the terminal how large it is now.
+//
+// It calls POST /process/pty/{id}/resize.
 func (p *PTY) Resize(ctx context.Context, cols, rows int) error {
 	r := p.request("resize", http.MethodPost, "resize")
 	r.body = jsonBody(map[string]int{"cols": cells(cols), "rows": cells(rows)})
@@ -186,6 +188,7 @@ func (p *PTY) Wait() (exit int, err error) {
 }
 
 // Close ends the terminal with what runs in it, even if ctx has ended before.
+//
 // It calls DELETE /process/pty/{id}.
 func (p *PTY) Close() error {
 	p.stop() // which ends a Read that is under way

@@ -24,8 +24,9 @@ type Session struct {
 	id string
 }
 
-// OpenSession opens a session, or uses the one that is there already. It calls
-// POST /process/session.
+// OpenSession opens a session, or uses the one that is there already.
+//
+// It calls POST /process/session.
 func (t *Toolbox) OpenSession(ctx context.Context, id string) (*Session, error) {
 	err := t.call(ctx, request{
 		op: "open session " + clean(id), method: http.MethodPost, path: []string{"process", "session"},
@@ -40,8 +41,9 @@ func (t *Toolbox) OpenSession(ctx context.Context, id string) (*Session, error) 
 // Spawn starts a command in a session of its own and does not wait for it. Its
 // standard input is empty. Take a new id where the old one's shell may have
 // ended. The command is started at most once: when the answer is lost, look
-// whether it runs before asking again. It calls POST /process/session and
-// POST /process/session/{id}/exec.
+// whether it runs before asking again.
+//
+// It calls POST /process/session and POST /process/session/{id}/exec.
 func (t *Toolbox) Spawn(ctx context.Context, sessionID, command string) error {
 	s, err := t.OpenSession(ctx, sessionID)
 	if err != nil {
@@ -54,6 +56,7 @@ func (t *Toolbox) Spawn(ctx context.Context, sessionID, command string) error {
 // subshell, so that neither exit nor an error in its syntax ends the session,
 // and neither cd nor a variable lasts. Its standard input stays open until it
 // ends. It is started at most once: after an answer that is lost it may run.
+//
 // It calls POST /process/session/{id}/exec.
 func (s *Session) Start(ctx context.Context, line string) (commandID string, err error) {
 	var answer struct{ CmdID string }
@@ -77,14 +80,16 @@ func (s *Session) exec(ctx context.Context, command string, out any) error {
 }
 
 // Follow writes what a command writes, from its beginning, until the command
-// ended (ask ExitCode then) or ctx did. A connection that breaks is made anew,
-// and the output goes on where it was. An error of a writer is returned as it
-// is. It calls GET /process/session/{id}/command/{id}/logs, as a WebSocket.
+// ended (ask ExitCode then), its session was closed, or ctx ended. A connection
+// that breaks is made anew, and the output goes on where it was. An error of a
+// writer is returned as it is.
 //
 // The output is text: the toolbox marks it line by line. A last line without a
 // newline gets one and comes only when it is complete, NUL bytes are lost, and
 // three bytes of 1 or 2 in a row are taken for a mark. How lines of the two
 // streams follow each other is not exact. What it writes is untrusted.
+//
+// It calls GET /process/session/{id}/command/{id}/logs, as a WebSocket.
 func (s *Session) Follow(ctx context.Context, commandID string, stdout, stderr io.Writer) error {
 	r := s.request("follow a command of", http.MethodGet, "command", commandID, "logs")
 	r.query = url.Values{"follow": {"true"}}
@@ -93,8 +98,9 @@ func (s *Session) Follow(ctx context.Context, commandID string, stdout, stderr i
 
 // EntrypointLogs writes what the image's entrypoint has written since the
 // sandbox started, and with follow goes on until the entrypoint ends or ctx
-// does; see Follow. An image without one is an *Error of kind NotFound. It
-// calls GET /process/session/entrypoint/logs, as a WebSocket.
+// does; see Follow. An image without one is an *Error of kind NotFound.
+//
+// It calls GET /process/session/entrypoint/logs, as a WebSocket.
 func (t *Toolbox) EntrypointLogs(ctx context.Context, follow bool, stdout, stderr io.Writer) error {
 	s := &Session{t, "entrypoint"}
 	r := s.request("read the log of", http.MethodGet, "logs")
@@ -135,8 +141,9 @@ func (s *Session) Input(ctx context.Context, commandID string, data []byte) erro
 // removes it at its end.
 var noPipe = regexp.MustCompile(`(?i)failed to open input pipe`)
 
-// ExitCode returns how a command ended, or that it did not yet. It calls
-// GET /process/session/{id}/command/{id}.
+// ExitCode returns how a command ended, or that it did not yet.
+//
+// It calls GET /process/session/{id}/command/{id}.
 func (s *Session) ExitCode(ctx context.Context, commandID string) (code int, ended bool, err error) {
 	var answer struct{ ExitCode *int }
 	err = s.t.call(ctx, s.request("look up a command of", http.MethodGet, "command", commandID), &answer)
@@ -147,7 +154,9 @@ func (s *Session) ExitCode(ctx context.Context, commandID string) (code int, end
 }
 
 // Close ends the session and what runs in it. Closing one that is gone does
-// nothing. It calls DELETE /process/session/{id}.
+// nothing.
+//
+// It calls DELETE /process/session/{id}.
 func (s *Session) Close(ctx context.Context) error {
 	err := s.t.call(ctx, s.request("close", http.MethodDelete), nil)
 	if notFound(err) {

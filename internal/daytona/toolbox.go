@@ -44,8 +44,9 @@ func (t *Toolbox) route(r request) request {
 	return r
 }
 
-// HomeDir returns the home directory of the sandbox's user. It calls
-// GET /user-home-dir.
+// HomeDir returns the home directory of the sandbox's user.
+//
+// It calls GET /user-home-dir.
 func (t *Toolbox) HomeDir(ctx context.Context) (string, error) {
 	r := request{op: "look up the sandbox's home directory", method: http.MethodGet, path: []string{"user-home-dir"}, safe: true}
 	var answer struct{ Dir string }

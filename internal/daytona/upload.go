@@ -56,8 +56,9 @@ const slowest = 128 << 10
 // then sets their modes: until then a file has the toolbox's default mode.
 // Files that exist are overwritten, so it is repeated when an answer is lost.
 // No file is held in memory. One attempt may take ten minutes and a second more
-// for each 128 KiB. It calls POST /files/bulk-upload and
-// POST /files/permissions.
+// for each 128 KiB.
+//
+// It calls POST /files/bulk-upload and POST /files/permissions.
 func (t *Toolbox) Upload(ctx context.Context, files ...File) error {
 	limit := transferTimeout
 	for _, f := range files {
