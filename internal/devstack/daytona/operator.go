@@ -76,6 +76,6 @@ func (s *Server) Break(idOrName, reason string, recoverable bool) error {
 		return errors.Join(s.down(ctx, b), errors.New(reason))
 	})
 	s.mu.Unlock()
-	_ = <-broken // it says what we said
+	<-broken //nolint:errcheck // it says what we said
 	return nil
 }

@@ -33,9 +33,8 @@ type Operation struct {
 // String is the operation as exceptions name it: GET /sandbox/{sandboxIdOrName}.
 func (o Operation) String() string { return o.Method + " " + o.Path }
 
-// Documents are the two documents. Load them once: that they are met and which
-// exceptions were needed is remembered here, whichever server was asked. Its
-// methods are safe for concurrent use.
+// Documents are the two documents, and what was met of them, whichever server
+// was asked. Its methods are safe for concurrent use.
 type Documents struct {
 	api, toolbox *document
 	exceptions   []exception
