@@ -18,7 +18,7 @@ func TestDoctor(t *testing.T) {
 			s := e2e.New(t, e2e.Options{Engine: engine, Bare: true})
 			r := wantExit(t, s.Run("doctor", "--deep"), 0)
 			for _, step := range doctor.Steps() {
-				if !strings.Contains(r.Stdout, "\nok       "+step+" ") && step != "server" && step != "ssh" {
+				if !strings.Contains(r.Stdout, "\nok       "+step+" ") && step != "server" {
 					t.Errorf("no %s in\n%s", step, r)
 				}
 			}
