@@ -148,7 +148,7 @@ func (a *app) sandboxesCp(ctx context.Context, o *sandboxesCpOptions) error {
 		}
 		bar.Close()
 		if err != nil {
-			return err
+			return meanwhile(ctx, k, s, err)
 		}
 		return a.reportCopied(copied, o)
 	})

@@ -19,9 +19,9 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/notice"
 	"github.com/dayclaude/dayclaude/internal/remote"
 	"github.com/dayclaude/dayclaude/internal/sandboxes"
-	"github.com/dayclaude/dayclaude/internal/untrusted"
 )
 
 type sandboxesExecOptions struct {
@@ -52,12 +52,7 @@ secret.
 ` + targetWords,
 		Example: `  dayclaude sandboxes exec octo/shop#42 -w shop -- git log -3
   dayclaude sandboxes exec octo/shop#42 -t`,
-		Args: func(c *cobra.Command, args []string) error {
-			if dash := c.ArgsLenAtDash(); len(args) == 0 || len(args) > 1 && dash != 1 || dash == 0 {
-				return fmt.Errorf("%s takes one SANDBOX, and -- before CMD", c.CommandPath())
-			}
-			return nil
-		},
+		Args:              sandboxAndCommand,
 		ValidArgsFunction: a.completeSandbox,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.what, o.Args = args[0], args[1:]
@@ -83,6 +78,14 @@ secret.
 	c.Flags().DurationVar(&o.timeout, "timeout", 0, "end the program after that `TIME`, such as 90s or 10m")
 	c.Flags().BoolVar(&o.json, "json", false, "print one JSON object at the end")
 	return c
+}
+
+// sandboxAndCommand wants a sandbox and, behind --, what is to be run in it.
+func sandboxAndCommand(c *cobra.Command, args []string) error {
+	if dash := c.ArgsLenAtDash(); len(args) == 0 || len(args) > 1 && dash != 1 || dash == 0 {
+		return fmt.Errorf("%s takes one SANDBOX, and -- before a COMMAND", c.CommandPath())
+	}
+	return nil
 }
 
 // exitOwn is the exit code of exec for what is dayclaude's own failure, as
@@ -117,7 +120,7 @@ func (a *app) sandboxesExec(ctx context.Context, o *sandboxesExecOptions) error 
 			out, errs := a.streams.Shown(a.streams.Out), a.streams.Shown(a.streams.Err)
 			exit, err = a.exec(ctx, box, o, out, errs)
 		}
-		return err
+		return meanwhile(ctx, k, s, err)
 	})
 	switch {
 	case err == nil && exit == 0:
@@ -225,9 +228,23 @@ func (a *app) execTerminal(ctx context.Context, box *daytona.Toolbox, o *sandbox
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)
 	defer signal.Stop(changed)
+	ctx = notice.With(ctx, func(string) {}) // the screen is the program's
 	return remote.Terminal(ctx, box, o.Command, remote.Screen{
 		In: a.streams.Input, Out: a.streams.Out, Type: cmp.Or(a.env("TERM"), "xterm-256color"), Size: a.streams.OutSize, Resized: changed,
 	})
+}
+
+// meanwhile is why something in a sandbox failed: err, unless the sandbox does
+// not run any more.
+func meanwhile(ctx context.Context, k *sandboxes.Keeper, s sandboxes.Sandbox, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	now, unknown := k.Daytona.Get(ctx, s.ID)
+	if unknown != nil || now.State == daytona.Started {
+		return err
+	}
+	return running(sandboxes.Sandbox{Sandbox: now})
 }
 
 // keepAwake posts a sandbox's activity until the function that it returns is
@@ -241,9 +258,7 @@ func (a *app) keepAwake(ctx context.Context, k *sandboxes.Keeper, s sandboxes.Sa
 		for {
 			select {
 			case <-tick.C:
-				if err := k.Daytona.Touch(ctx, s.ID); err != nil && ctx.Err() == nil {
-					fmt.Fprintf(a.streams.Err, "note: the sandbox may stop by itself: %s\n", untrusted.Line(err.Error(), 300))
-				}
+				_ = k.Daytona.Touch(ctx, s.ID) // the next time, perhaps
 			case <-ctx.Done():
 				return
 			}

@@ -38,12 +38,7 @@ it holds opens the sandbox to whoever has it until it expires. A sandbox has one
 access at a time: the next one ends it.
 
 ` + targetWords,
-		Args: func(c *cobra.Command, args []string) error {
-			if dash := c.ArgsLenAtDash(); len(args) == 0 || len(args) > 1 && dash != 1 || dash == 0 {
-				return fmt.Errorf("%s takes one SANDBOX, and -- before a COMMAND", c.CommandPath())
-			}
-			return nil
-		},
+		Args:              sandboxAndCommand,
 		ValidArgsFunction: a.completeSandbox,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.what, o.command = args[0], args[1:]

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
@@ -61,6 +62,9 @@ func (t *Toolbox) Execute(ctx context.Context, cmd Command) (Result, error) {
 	}
 	return Result{ExitCode: answer.ExitCode, Output: answer.Result}, nil
 }
+
+// Quote makes a word of a POSIX shell's.
+func Quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
 // subshell fences a command line: the toolbox feeds it to a shell's standard
 // input, where a command that reads would eat the rest, and "exit" would end

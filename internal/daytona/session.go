@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/coder/websocket"
 
@@ -60,7 +59,7 @@ func (t *Toolbox) Spawn(ctx context.Context, sessionID, command string) error {
 // It calls POST /process/session/{id}/exec.
 func (s *Session) Start(ctx context.Context, line string) (commandID string, err error) {
 	var answer struct{ CmdID string }
-	err = s.exec(ctx, "(eval '"+strings.ReplaceAll(line, "'", `'\''`)+"')", &answer)
+	err = s.exec(ctx, "(eval "+Quote(line)+")", &answer)
 	if err == nil && answer.CmdID == "" {
 		err = fault.New(fault.Unavailable, "start a command in session %s: the answer has no id", clean(s.id)).WithHint(hintURL)
 	}

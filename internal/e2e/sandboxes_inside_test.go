@@ -103,7 +103,10 @@ func TestExec(t *testing.T) {
 			t.Errorf("left in the sandbox: %s", got)
 		}
 
+		c = s.Start(run("--", "sh", "-c", "echo there >&2; exec sleep 1000")...)
+		c.WaitFor("there")
 		wantExit(t, s.Run(append([]string{"sandboxes", "stop", name}, mine...)...), 0)
+		holds(t, "one that is stopped meanwhile", wantExit(t, c.Wait(), 255).Stderr, "dayclaude: ", "hint: ")
 		holds(t, "a stopped sandbox", wantExit(t, s.Run(run("--", "true")...), 255).Stderr, "is stopped", "hint: `dayclaude sandboxes start playground`")
 	})
 }

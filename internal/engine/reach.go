@@ -240,15 +240,12 @@ func (d *drive) uploadSandboxd(ctx context.Context, box *daytona.Toolbox, home, 
 	if err := box.Upload(ctx, daytona.File{Path: program, Content: binary}); err != nil {
 		return err
 	}
-	line := "chmod 755 " + quote(program) + "; " + quote(program) + " >>" + quote(path.Join(home, api.StateDir, "sandboxd.log")) + " 2>&1 </dev/null"
+	line := "chmod 755 " + daytona.Quote(program) + "; " + daytona.Quote(program) + " >>" + daytona.Quote(path.Join(home, api.StateDir, "sandboxd.log")) + " 2>&1 </dev/null"
 	if old > 1 {
 		line = "kill " + strconv.Itoa(old) + "; " + line
 	}
 	return box.Spawn(ctx, "dayclaude-sandboxd", line)
 }
-
-// quote makes a word of a POSIX shell's.
-func quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
 
 // giveTask gives sandboxd the run's task. A sandbox does one at a time: what an
 // earlier run left under way, because its sandbox was out of reach when it

@@ -56,22 +56,19 @@ func (c Command) Check() error {
 	return nil
 }
 
-// Quote makes a word of a POSIX shell's.
-func Quote(word string) string { return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'" }
-
 // prepare is what a shell script does first to run the command.
 func (c Command) prepare() string {
 	var b strings.Builder
 	b.WriteString("cd || exit 255\n")
 	if c.Dir != "" {
-		b.WriteString("CDPATH= cd -- " + Quote(c.Dir) + " || exit 255\n")
+		b.WriteString("CDPATH= cd -- " + daytona.Quote(c.Dir) + " || exit 255\n")
 	}
 	for _, e := range c.Env {
 		name, value, _ := strings.Cut(e, "=")
-		b.WriteString("export " + name + "=" + Quote(value) + "\n")
+		b.WriteString("export " + name + "=" + daytona.Quote(value) + "\n")
 	}
 	if c.Stdin != "" {
-		b.WriteString("exec <" + Quote(c.Stdin) + " || exit 255\nrm -f -- " + Quote(c.Stdin) + "\n")
+		b.WriteString("exec <" + daytona.Quote(c.Stdin) + " || exit 255\nrm -f -- " + daytona.Quote(c.Stdin) + "\n")
 	}
 	return b.String()
 }
@@ -80,7 +77,7 @@ func (c Command) prepare() string {
 func words(args []string) string {
 	quoted := make([]string, len(args))
 	for i, a := range args {
-		quoted[i] = Quote(a)
+		quoted[i] = daytona.Quote(a)
 	}
 	return strings.Join(quoted, " ")
 }

@@ -59,7 +59,7 @@ func Terminal(ctx context.Context, box *daytona.Toolbox, c Command, s Screen) (e
 	}
 	defer func() { err = errors.Join(err, pty.Close()) }()
 	if len(c.Args) > 0 {
-		if err := start(pty, " exec /bin/sh "+Quote(script)+"\r", mark, s.Out); err != nil {
+		if err := start(pty, " exec /bin/sh "+daytona.Quote(script)+"\r", mark, s.Out); err != nil {
 			return 0, err
 		}
 	}

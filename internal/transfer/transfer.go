@@ -331,7 +331,7 @@ const (
 func (c *Copier) script(ctx context.Context, text string, args ...string) (string, error) {
 	line := "set --"
 	for _, a := range args {
-		line += " '" + strings.ReplaceAll(a, "'", `'\''`) + "'"
+		line += " " + daytona.Quote(a)
 	}
 	r, err := c.Box.Execute(ctx, daytona.Command{Line: line + "\n" + text, Timeout: scriptLimit})
 	if err == nil && r.ExitCode != 0 {
