@@ -39,7 +39,7 @@ func TestRunIssuePage(t *testing.T) {
 // TestPagesNameTheFlags holds the pages of the smaller commands to their
 // flags.
 func TestPagesNameTheFlags(t *testing.T) {
-	for name, c := range map[string]*cobra.Command{"runs.md": newRuns(&app{}), "demo.md": newDemo(&app{}, nil), "dev-daytona.md": newDev(&app{})} {
+	for name, c := range map[string]*cobra.Command{"runs.md": newRuns(&app{}), "sandboxes.md": newSandboxes(&app{}), "demo.md": newDemo(&app{}, nil), "dev-daytona.md": newDev(&app{})} {
 		text := page(t, name)
 		for _, c := range append(c.Commands(), c) {
 			c.Flags().VisitAll(func(f *pflag.Flag) {

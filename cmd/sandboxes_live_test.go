@@ -6,6 +6,7 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
 	"github.com/dayclaude/dayclaude/internal/e2e"
+	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
 // TestSandboxesOnATerminal lists sandboxes on terminals of several widths, and
@@ -65,6 +66,32 @@ func TestSandboxesOnATerminal(t *testing.T) {
 		t.Errorf("yes: exit code %s\n%s", code, screen)
 	}
 	holdsAll(t, screen, "✓ deleting sandbox dayclaude-1002-42-1", "dayclaude-1002-42-1 is deleted")
+}
+
+// TestSandboxShell enters a sandbox by ssh on a terminal, where Ctrl-C is the
+// shell's.
+func TestSandboxShell(t *testing.T) {
+	t.Parallel()
+	testenv.Command(t, "ssh")
+	s := e2e.New(t, e2e.Options{Engine: e2e.Process, Light: true})
+	ref := s.Shop(github.Issue{})
+	if r := s.Run("run-issue", ref, "--keep"); r.Exit != 0 {
+		t.Fatal(r)
+	}
+	term := newTerminal(t, s, 100, 30, "sandboxes", "ssh", ref)
+	waitFor := func(text string) {
+		t.Helper()
+		s.Eventually("the screen to show "+text, func() bool { return strings.Contains(term.screen(), text) })
+	}
+	term.tmux("send-keys", "echo size $(stty size); echo re''ady; sleep 600", "Enter")
+	waitFor("\nready\n")
+	term.tmux("send-keys", "C-c")
+	term.tmux("send-keys", "echo st''ill here; exit 3", "Enter")
+	code, screen := term.wait(s)
+	if code != "0" { // as of v0.190 Daytona does not tell what a shell on a terminal ended with
+		t.Errorf("exit code %s", code)
+	}
+	holdsAll(t, screen, "\nsize 30 100\n", "\nstill here\n")
 }
 
 func holdsAll(t *testing.T, screen string, parts ...string) {
