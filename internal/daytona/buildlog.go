@@ -23,9 +23,9 @@ const (
 // snapshot that was not built is an *Error with ReasonNotFound. The text is
 // untrusted. The caller closes it.
 //
-// It calls GET /snapshots/{id}/build-logs-url, then that URL, with the API key:
-// only on the server of the API or of the proxies in GET /config, never on a
-// host below those, which would be a sandbox's.
+// It calls GET /snapshots/{id} and GET /snapshots/{id}/build-logs-url, then
+// that URL, with the API key: only on the server of the API or of the proxies
+// in GET /config, never on a host below those, which would be a sandbox's.
 func (c *Client) SnapshotLogs(ctx context.Context, idOrName string) (io.ReadCloser, error) {
 	s, err := c.Snapshot(ctx, idOrName) // what follows takes ids only
 	if err != nil {

@@ -44,7 +44,8 @@ func (c *Client) Archive(ctx context.Context, id string) error {
 // waits until it is. When an answer is lost and the sandbox is as broken as
 // before, it is asked again.
 //
-// It calls POST /sandbox/{sandboxIdOrName}/recover, then as Wait.
+// It calls POST /sandbox/{sandboxIdOrName}/recover, then
+// GET /sandbox/{sandboxIdOrName}.
 func (c *Client) Recover(ctx context.Context, id string) (*Sandbox, error) {
 	for t := c.trouble(patience); ; {
 		var before Sandbox

@@ -1,29 +1,23 @@
 package daytona_test
 
 import (
-	"encoding/json"
 	"go/ast"
 	"go/doc"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
-
-	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
-var (
-	operation = regexp.MustCompile(`\b(GET|POST|PUT|DELETE) (/[\w/{}-]+)`)
-	parameter = regexp.MustCompile(`{\w+}`)
-)
+// operation is one as a comment names it.
+var operation = regexp.MustCompile(`\b(GET|POST|PUT|DELETE) (/[\w/{}-]+)`)
 
-// Each exported name is documented, each method that sends something with the
-// operations that it calls, and those are Daytona's.
-func TestDocumentation(t *testing.T) {
-	t.Parallel()
+// comments are those of the package's exported names, a method's as
+// "Client.Get".
+func comments(t *testing.T) map[string]string {
+	t.Helper()
 	files := token.NewFileSet()
 	names, err := filepath.Glob("*.go")
 	if err != nil {
@@ -57,6 +51,14 @@ func TestDocumentation(t *testing.T) {
 			texts[typ.Name+"."+m.Name] = m.Doc
 		}
 	}
+	return texts
+}
+
+// Each exported name is documented, each method that sends something with the
+// operations that it calls, and those are Daytona's.
+func TestDocumentation(t *testing.T) {
+	t.Parallel()
+	texts := comments(t)
 	for name, text := range texts {
 		if text == "" {
 			t.Errorf("%s is not documented", name)
@@ -69,41 +71,16 @@ func TestDocumentation(t *testing.T) {
 			t.Errorf("%s does not say which operation it calls", m.name)
 		}
 		for _, f := range found {
-			calls[f[1]+" "+parameter.ReplaceAllString(f[2], "{}")] = m.name
+			calls[f[1]+" "+parameters.ReplaceAllString(f[2], "{}")] = m.name
 		}
 	}
-	published := operations(t)
+	published := map[string]bool{}
+	for _, o := range documents(t).Operations() {
+		published[parameters.ReplaceAllString(o.String(), "{}")] = true
+	}
 	for call, name := range calls {
 		if !published[call] {
 			t.Errorf("%s calls %s, which Daytona does not have", name, call)
 		}
 	}
-}
-
-// operations are all of Daytona's, without the names of their parameters.
-func operations(t *testing.T) map[string]bool {
-	t.Helper()
-	dir := os.Getenv("DAYCLAUDE_OPENAPI")
-	if dir == "" {
-		testenv.Missing(t, "DAYCLAUDE_OPENAPI names no folder with Daytona's api.json and toolbox.json")
-	}
-	all := map[string]bool{}
-	for _, name := range []string{"api.json", "toolbox.json"} {
-		data, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		var document struct {
-			Paths map[string]map[string]json.RawMessage
-		}
-		if err := json.Unmarshal(data, &document); err != nil {
-			t.Fatal(err)
-		}
-		for path, operations := range document.Paths {
-			for verb := range operations {
-				all[strings.ToUpper(verb)+" "+parameter.ReplaceAllString(path, "{}")] = true
-			}
-		}
-	}
-	return all
 }

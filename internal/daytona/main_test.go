@@ -2,7 +2,6 @@ package daytona
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -81,53 +80,6 @@ func answer(w http.ResponseWriter, status int, body any) {
 // started answers everything with a sandbox that is.
 func started() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, record(Started, Started, "")) })
-}
-
-// good answers every call that the client makes, as the documents say.
-func good() http.Handler {
-	mux := http.NewServeMux()
-	reply := func(pattern string, status int, body any) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			if body == nil {
-				w.WriteHeader(status)
-				return
-			}
-			answer(w, status, body)
-		})
-	}
-	started := record(Started, Started, "")
-	reply("POST /api/sandbox", 200, record(Creating, Started, ""))
-	reply("GET /api/sandbox", 200, map[string]any{"items": []any{started}, "nextCursor": nil})
-	reply("GET /api/sandbox/{id}", 200, started)
-	reply("POST /api/sandbox/{id}/start", 200, started)
-	reply("POST /api/sandbox/{id}/stop", 200, record(Stopping, Stopped, ""))
-	reply("DELETE /api/sandbox/{id}", 200, record(Destroying, Destroyed, ""))
-	reply("POST /api/sandbox/{id}/last-activity", 201, nil)
-	reply("GET /api/sandbox/{id}/ports/{port}/preview-url", 200,
-		map[string]any{"sandboxId": id, "url": "https://8080-" + id + ".proxy.example", "token": "tok"})
-	reply("GET /api/snapshots/{id}", 200, map[string]any{
-		"id": "snap", "name": "dayclaude/slim:1", "general": false, "state": "active", "size": nil, "entrypoint": nil,
-		"cpu": 1, "gpu": 0, "mem": 2, "disk": 3, "errorReason": nil, "sourceSandboxId": nil, "lastUsedAt": nil,
-		"createdAt": "2026-11-23T10:00:00Z", "updatedAt": "2026-11-23T10:00:00Z",
-	})
-	reply("POST /api/snapshots/{id}/activate", 200, nil)
-	reply("POST /api/sandbox/{id}/recover", 200, started)
-	reply("GET /api/api-keys/current", 200, map[string]any{
-		"name": "ci", "value": "dtn_****", "permissions": []string{"write:sandboxes"}, "userId": "u",
-		"createdAt": "2026-11-23T10:00:00Z", "lastUsedAt": nil, "expiresAt": nil,
-	})
-	reply("GET /toolbox/{id}/user-home-dir", 200, map[string]any{"dir": "/home/daytona"})
-	reply("POST /toolbox/{id}/process/execute", 200, map[string]any{"exitCode": 3, "result": "out\n"})
-	reply("POST /toolbox/{id}/process/session", 201, nil)
-	reply("POST /toolbox/{id}/process/session/{sid}/exec", 202, map[string]any{"cmdId": "c1"})
-	reply("POST /toolbox/{id}/files/bulk-upload", 200, nil)
-	reply("POST /toolbox/{id}/files/permissions", 200, nil)
-	mux.HandleFunc("GET /toolbox/{id}/files/download", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "application/octet-stream")
-		_, _ = io.WriteString(w, "content of "+r.URL.Query().Get("path"))
-	})
-	return mux
 }
 
 func asked() CreateSandbox {

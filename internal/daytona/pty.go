@@ -52,7 +52,8 @@ const (
 // already is used as it is. ctx bounds all of the terminal's life, not only the
 // opening; Close ends it.
 //
-// It calls POST /process/pty and GET /process/pty/{id}/connect, a WebSocket.
+// It calls POST /process/pty and GET /process/pty/{id}/connect, a WebSocket;
+// where that fails, DELETE /process/pty/{id}.
 func (t *Toolbox) OpenPTY(ctx context.Context, o PTYOptions) (*PTY, error) {
 	p := &PTY{t: t, id: cmp.Or(o.ID, "dayclaude-"+rand.Text()), ctx: ctx}
 	err := t.call(ctx, request{

@@ -3,6 +3,7 @@ package daytona_test
 import (
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -13,10 +14,28 @@ import (
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
 
-// What every request carries, and what none does.
+// said reports whether a method's comment names the operation that a request
+// is one of. (Where build logs are is in an answer.)
+func said(comment string, r *http.Request) bool {
+	path, ok := strings.CutPrefix(r.URL.EscapedPath(), "/api/")
+	if rest, toolbox := strings.CutPrefix(r.URL.EscapedPath(), "/toolbox/"); toolbox {
+		_, path, ok = strings.Cut(rest, "/")
+	}
+	for _, f := range operation.FindAllStringSubmatch(comment, -1) {
+		named := regexp.MustCompile("^" + parameters.ReplaceAllString(f[2][1:], "[^/]+") + "$")
+		if f[1] == r.Method && named.MatchString(path) {
+			return true
+		}
+	}
+	return !ok
+}
+
+// What every request carries, and what none does; and that its method's
+// comment tells of it.
 func TestRequestsCarryWhatDaytonaWants(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, standIn(t))
+	texts := comments(t)
 	for _, m := range methods() {
 		t.Run(m.name, func(t *testing.T) {
 			w.T = t
@@ -38,6 +57,9 @@ func TestRequestsCarryWhatDaytonaWants(t *testing.T) {
 				}
 				if r.ContentLength < 0 || strings.Contains(r.RequestURI, canary) {
 					t.Errorf("%s %s: length %d", r.Method, r.RequestURI, r.ContentLength)
+				}
+				if !said(texts[m.name], r) {
+					t.Errorf("its comment does not tell of %s %s", r.Method, r.URL.Path)
 				}
 				server.ServeHTTP(rw, r)
 			})

@@ -33,8 +33,9 @@ type Intervals struct {
 // SetIntervals sets those that are not nil, one after the other; it ends with
 // the first that fails.
 //
-// It calls POST /sandbox/{sandboxIdOrName}/autostop/{interval}, and the same
-// with autoarchive and autodelete.
+// It calls POST /sandbox/{sandboxIdOrName}/autostop/{interval},
+// POST /sandbox/{sandboxIdOrName}/autoarchive/{interval} and
+// POST /sandbox/{sandboxIdOrName}/autodelete/{interval}.
 func (c *Client) SetIntervals(ctx context.Context, id string, i Intervals) error {
 	for _, one := range []struct {
 		name    string
