@@ -90,7 +90,7 @@ func (s *Server) place(request *createRequest) (answer details, done <-chan erro
 	if _, err := s.find(b.Name); err == nil {
 		return details{}, nil, problemf(http.StatusConflict, "Sandbox with name %s already exists", b.Name)
 	}
-	if spec.Record, err = json.Marshal(b.record); err != nil {
+	if spec.Record, err = json.Marshal(b.details); err != nil {
 		return details{}, nil, err
 	}
 	s.sandboxes[b.ID] = b

@@ -42,17 +42,17 @@ func (s *Server) sweepOnce() {
 		if b.busy {
 			continue
 		}
-		stopped := now.Sub(b.StoppedAt)
+		idle := now.Sub(b.LastActivityAt) // a change of state is activity, too
 		switch b.State {
 		case stateStarted:
-			if b.AutoStopInterval > 0 && now.Sub(b.LastActivityAt) >= minutes(b.AutoStopInterval) {
+			if b.AutoStopInterval > 0 && idle >= minutes(b.AutoStopInterval) {
 				s.log.Info("sandbox idle", "sandbox", id)
 				s.stop(b)
 			}
-		case stateStopped, stateArchived:
-			if b.AutoDeleteInterval > 0 && stopped >= minutes(b.AutoDeleteInterval) {
+		case stateStopped: // what is archived is never deleted
+			if b.AutoDeleteInterval >= 0 && idle >= minutes(b.AutoDeleteInterval) {
 				s.destroy(b)
-			} else if b.State == stateStopped && stopped >= minutes(b.AutoArchiveInterval) {
+			} else if idle >= minutes(b.AutoArchiveInterval) {
 				s.archive(b)
 			}
 		case stateDestroyed:

@@ -67,22 +67,16 @@ type summary struct {
 }
 
 // details is a sandbox as it is read alone. Its environment is in clear, as
-// in Daytona.
+// in Daytona. An engine keeps it as the sandbox's record.
 type details struct {
 	summary
 	Env     map[string]string `json:"env"`
 	Volumes []struct{}        `json:"volumes"`
 }
 
-// record is what an engine keeps of a sandbox.
-type record struct {
-	details
-	StoppedAt time.Time `json:"stoppedAt,omitzero"`
-}
-
 // sandbox is one sandbox; Server.mu guards all of it but saving and id.
 type sandbox struct {
-	record
+	details
 	busy     bool                 // a state change is under way
 	token    string               // of previews; new at each start
 	passed   map[string]time.Time // tokens that the proxy lets in without asking, and until when
@@ -141,7 +135,7 @@ func (s *Server) running(id string, silent bool) (*sandbox, *tools, error) {
 // adopt takes over a sandbox that an earlier server left.
 func (s *Server) adopt(saved Saved) {
 	b := &sandbox{}
-	if err := json.Unmarshal(saved.Record, &b.record); err != nil || b.ID != saved.ID {
+	if err := json.Unmarshal(saved.Record, &b.details); err != nil || b.ID != saved.ID {
 		s.log.Warn("sandbox record cannot be read; left alone", "sandbox", saved.ID, "error", err)
 		return
 	}
@@ -150,14 +144,11 @@ func (s *Server) adopt(saved Saved) {
 	case saved.Running:
 		b.State, b.DesiredState = stateStarted, stateStarted
 		b.LastActivityAt = now
-		b.StoppedAt = time.Time{}
 		s.up(b)
 	case b.State == stateError, b.State == stateArchived:
-	default:
+	case b.State != stateStopped:
 		b.State, b.DesiredState = stateStopped, stateStopped
-		if b.StoppedAt.IsZero() {
-			b.StoppedAt = now
-		}
+		b.LastActivityAt = now
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -191,12 +182,9 @@ func (s *Server) change(b *sandbox, via, to state, work func(context.Context) er
 		b.LastActivityAt = b.UpdatedAt
 		reached := to
 		b.ErrorReason = ""
-		switch {
-		case err != nil:
+		if err != nil {
 			reached, b.ErrorReason = stateError, err.Error()
 			s.log.Warn("sandbox failed", "sandbox", b.ID, "change", via, "error", err)
-		case to == stateStopped:
-			b.StoppedAt = b.UpdatedAt
 		}
 		s.move(b, reached)
 		s.mu.Unlock()
@@ -217,7 +205,7 @@ func (s *Server) save(ctx context.Context, b *sandbox) {
 	b.saving.Lock()
 	defer b.saving.Unlock()
 	s.mu.Lock()
-	data, err := json.Marshal(b.record)
+	data, err := json.Marshal(b.details)
 	gone := b.DesiredState == stateDestroyed && b.State != stateError
 	s.mu.Unlock()
 	if err == nil && !gone {

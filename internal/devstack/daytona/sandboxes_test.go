@@ -188,8 +188,8 @@ func TestIntervals(t *testing.T) {
 	b := serve(t, daytona.Options{Engine: hollow()})
 	b.create(object{"name": "idle", "autoStopInterval": 15, "autoArchiveInterval": 60, "autoDeleteInterval": 120})
 	b.create(object{"name": "never", "autoStopInterval": 0})
+	brief := b.create(object{"name": "brief", "autoStopInterval": 15, "autoArchiveInterval": 60, "autoDeleteInterval": 60})
 	busy := b.create(object{"name": "busy", "autoStopInterval": 15})
-	idle := b.api("GET", "/sandbox/idle", nil).text("id")
 
 	b.clock.advance(14 * time.Minute)
 	b.want(b.api("POST", "/sandbox/"+busy+"/last-activity", nil), 201, "")
@@ -203,11 +203,11 @@ func TestIntervals(t *testing.T) {
 	b.wait("busy", "stopped")
 	b.clock.advance(46 * time.Minute)
 	b.wait("idle", "archived")
-	b.clock.advance(time.Hour)
-	b.wait(idle, "destroyed")
-	b.want(b.api("GET", "/sandbox/never", nil), 200, `"state":"started"`)
+	b.wait(brief, "destroyed")
 	b.clock.advance(25 * time.Hour)
-	b.eventually("the end of the destroyed", func() bool { return b.api("GET", "/sandbox/"+idle, nil).status == 404 })
+	b.eventually("the end of the destroyed", func() bool { return b.api("GET", "/sandbox/"+brief, nil).status == 404 })
+	b.want(b.api("GET", "/sandbox/never", nil), 200, `"state":"started"`)
+	b.want(b.api("GET", "/sandbox/idle", nil), 200, `"state":"archived"`) // no interval deletes it any more
 }
 
 func TestAccess(t *testing.T) {
