@@ -160,6 +160,11 @@ func TestCp(t *testing.T) {
 		if err != nil || info.Mode().Perm() != 0o751 {
 			t.Errorf("came back as %v, %v", info, err)
 		}
+		for typed, want := range map[string]string{"play": "playground:\tstarted\n:2\n", "./": ":0\n", "playground:": ":0\n"} {
+			if got := wantExit(t, s.Run("__complete", "sandboxes", "cp", "--all", typed), 0).Stdout; got != want {
+				t.Errorf("%q is completed to %q, want %q", typed, got, want)
+			}
+		}
 		v := wantExit(t, s.Run(cp("--json", dir, name+":again")...), 0).JSON()
 		if out, _ := v["left_out"].([]any); v["files"] != 1.0 || v["bytes"] != 5.0 || len(out) != 1 || fmt.Sprint(out[0]) != "map[name:pipe why:neither a file nor a folder]" {
 			t.Errorf("--json: %v", v)
