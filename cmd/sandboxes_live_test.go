@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/devstack/github"
 	"github.com/dayclaude/dayclaude/internal/e2e"
 	"github.com/dayclaude/dayclaude/internal/testenv"
@@ -18,6 +19,14 @@ func TestSandboxesOnATerminal(t *testing.T) {
 	if r := s.Run("run-issue", ref); r.Exit != 0 {
 		t.Fatal(r)
 	}
+	s.Eventually("its sandbox to stop", func() bool {
+		for _, sandbox := range s.Sandboxes() {
+			if sandbox.State != daytona.Stopped {
+				return false
+			}
+		}
+		return true
+	})
 	show := func(width int, args ...string) string {
 		t.Helper()
 		term := newTerminal(t, s, width, 50, args...)

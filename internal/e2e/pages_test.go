@@ -107,9 +107,11 @@ func playPage(t *testing.T, s *e2e.Stack, path string, before map[string]func())
 	}
 }
 
-// pageShell runs one line after the other, as on a terminal of its own.
+// pageShell runs one line after the other, as on a terminal of its own, as
+// somebody would who takes a breath before each.
 type pageShell struct {
 	t    *testing.T
+	s    *e2e.Stack
 	env  []string
 	home string
 	last int // exit code
@@ -130,12 +132,20 @@ func newPageShell(t *testing.T, s *e2e.Stack) *pageShell {
 		t.Fatal(err)
 	}
 	s.Env["PATH"] = bin + ":" + s.Env["PATH"]
-	return &pageShell{t: t, home: s.Dir, env: s.Environ()}
+	return &pageShell{t: t, s: s, home: s.Dir, env: s.Environ()}
 }
 
 // run returns what a line prints on both streams.
 func (sh *pageShell) run(line string) string {
 	sh.t.Helper()
+	sh.s.Eventually("all sandboxes to be at rest", func() bool {
+		for _, sandbox := range sh.s.Sandboxes() {
+			if !sandbox.State.AtRest() {
+				return false
+			}
+		}
+		return true
+	})
 	c := exec.CommandContext(sh.t.Context(), "sh", "-c", fmt.Sprintf("(exit %d)\n%s", sh.last, line))
 	c.Env, c.Dir = sh.env, sh.home
 	out, err := c.CombinedOutput()

@@ -24,6 +24,7 @@ func solved(t *testing.T) (s *e2e.Stack, ref, id, name string) {
 	id, _ = wantExit(t, s.Run("run-issue", ref, "--json"), 0).JSON()["run_id"].(string)
 	for name = range s.Sandboxes() {
 	}
+	s.Eventually("its sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 	return s, ref, id, name
 }
 
@@ -244,6 +245,7 @@ func TestBrokenSandbox(t *testing.T) {
 
 	wantExit(t, s.Run("sandboxes", "delete", ref, "--yes"), 0)
 	wantExit(t, s.Run("run-issue", ref), 3)
+	s.Eventually("its sandbox to stop", func() bool { return allAre(s, daytona.Stopped) })
 	broken(true)
 	holds(t, "stop", wantExit(t, s.Run("sandboxes", "stop", ref), 1).Stderr, why, "hint: `dayclaude sandboxes start "+name+"` has Daytona mend it")
 	holds(t, "show", wantExit(t, s.Run("sandboxes", "show", ref), 0).Stdout, "sandboxes start "+name+" (has Daytona mend it)")
