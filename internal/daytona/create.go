@@ -155,5 +155,5 @@ func (h *Held) Error() string {
 
 func heldElsewhere(found *Sandbox) error {
 	return fault.New(fault.Conflict, "%w", &Held{found}).
-		WithHint("another dayclaude works on this issue; wait for it, or start afresh with `dayclaude run-issue --new`")
+		WithHint("wait until it is deleted there, or take another name")
 }

@@ -26,7 +26,7 @@ const (
 	hintPermissions = "the API key needs write:sandboxes and delete:sandboxes"
 	hintRegion      = "set DAYTONA_TARGET to a region that your organization may use"
 	hintQuota       = "delete sandboxes that nobody needs (`dayclaude sandboxes cleanup`), or raise the limits in Daytona's dashboard"
-	hintSuspended   = "Daytona's dashboard says why, under billing; the run goes on with the same command once that is mended"
+	hintSuspended   = "Daytona's dashboard says why, under billing; run the command again once that is mended"
 	hintClock       = "check this machine's clock and DAYTONA_API_URL"
 	hintRate        = "wait a minute, or run fewer at once"
 	hintService     = "check the network and DAYTONA_API_URL, or try again later"
