@@ -92,7 +92,9 @@ func TestSandboxShell(t *testing.T) {
 		t.Helper()
 		s.Eventually("the screen to show "+text, func() bool { return strings.Contains(term.screen(), text) })
 	}
-	term.tmux("send-keys", "echo size $(stty size); echo re''ady; sleep 600", "Enter")
+	// The one that sleeps says it: the shell itself would wait for a child that
+	// Ctrl-C came too early for.
+	term.tmux("send-keys", "echo size $(stty size); sh -c \"echo re''ady; exec sleep 600\"", "Enter")
 	waitFor("\nready\n")
 	term.tmux("send-keys", "C-c")
 	term.tmux("send-keys", "echo st''ill here; exit 3", "Enter")
