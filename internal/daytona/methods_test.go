@@ -97,7 +97,13 @@ func clientMethods() []method {
 		{name: "Client.Snapshot", arrange: withClient(func(ctx context.Context, c *daytona.Client) error {
 			return second(c.Snapshot(ctx, snapshot))
 		})},
-		{name: "Client.Ready", arrange: withClient(func(ctx context.Context, c *daytona.Client) error { return c.Ready(ctx, snapshot) })},
+		{name: "Client.Ready", arrange: func(w *world) func(context.Context) error {
+			name := w.snapshot(daytona.CreateSnapshot{ImageName: "debian:12"})
+			if err := w.server.SetSnapshot(name, string(daytona.SnapshotInactive), ""); err != nil {
+				w.Fatal(err)
+			}
+			return func(ctx context.Context) error { return w.client.Ready(ctx, name) }
+		}},
 		{name: "Client.CreateSnapshot", arrange: func(w *world) func(context.Context) error {
 			asked := daytona.CreateSnapshot{Name: w.name(), ImageName: "debian:12", CPU: 1, Memory: 2, Disk: 3, Entrypoint: []string{"sleep", "infinity"}}
 			return func(ctx context.Context) error { return second(w.client.CreateSnapshot(ctx, asked)) }
