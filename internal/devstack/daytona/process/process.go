@@ -72,7 +72,8 @@ type box struct {
 
 	mu      sync.Mutex
 	running bool
-	port    int // what mappedPort stands for while running
+	port    int            // what mappedPort stands for while running
+	claim   net.PacketConn // on that port; see freePort
 }
 
 type saved struct {
@@ -258,32 +259,42 @@ func (e *Engine) Start(ctx context.Context, id string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort(ctx)
+	port, claim, err := freePort(ctx)
 	if err != nil {
 		return nil, err
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.port, b.running = port, true
+	if b.claim != nil {
+		b.claim.Close()
+	}
+	b.port, b.claim, b.running = port, claim, true
 	return b.Entrypoint, nil
 }
 
 // freePort picks a port that nobody listens on. It is random, and below those
 // that systems give to whoever asks for any: until the sandbox listens on it,
-// nobody else should get it by chance.
-func freePort(ctx context.Context) (int, error) {
+// nobody else should get it by chance. No other engine, of this process or
+// another, does: the claim holds the port for UDP, which nobody else wants.
+func freePort(ctx context.Context) (int, net.PacketConn, error) {
 	const low, high = 10_000, 30_000
+	var config net.ListenConfig
 	for range 1000 {
 		port := low + rand.IntN(high-low)
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-		if err == nil {
-			return port, listener.Close()
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+		claim, err := config.ListenPacket(ctx, "udp", address)
+		if err != nil {
+			continue
 		}
+		if listener, err := config.Listen(ctx, "tcp", address); err == nil {
+			return port, claim, listener.Close()
+		}
+		claim.Close()
 		if ctx.Err() != nil {
-			return 0, ctx.Err()
+			return 0, nil, ctx.Err()
 		}
 	}
-	return 0, errors.New("no free port")
+	return 0, nil, errors.New("no free port")
 }
 
 // Stop kills everything that the sandbox runs.
@@ -294,7 +305,12 @@ func (e *Engine) Stop(ctx context.Context, id string) error {
 	}
 	b.mu.Lock()
 	b.running = false
+	claim := b.claim
+	b.claim = nil
 	b.mu.Unlock()
+	if claim != nil {
+		defer claim.Close()
+	}
 	return e.kill(ctx, b)
 }
 

@@ -105,8 +105,18 @@ func TestPortIsMapped(t *testing.T) {
 		t.Errorf("connected to %s, not %s", conn.RemoteAddr(), address)
 	}
 	conn.Close()
+	// Another engine, which sees nobody listen yet, must not take it.
+	if other, err := net.ListenPacket("udp", address); err == nil {
+		other.Close()
+		t.Error("the port is not claimed")
+	}
 	if err := engine.Stop(t.Context(), "a"); err != nil {
 		t.Fatal(err)
+	}
+	if other, err := net.ListenPacket("udp", address); err != nil {
+		t.Errorf("the port is still claimed: %v", err)
+	} else {
+		other.Close()
 	}
 	if _, err := engine.Dial(t.Context(), "a", 8080); !errors.Is(err, daytona.ErrStopped) {
 		t.Errorf("dial to a stopped sandbox: %v", err)
