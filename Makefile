@@ -62,8 +62,8 @@ deps: ## install what the tests need (root on Debian), or say what is missing
 test: deps build claude ## run all tests, starting a Docker engine if none runs
 	@bash .ci/with-docker make --no-print-directory test-image check
 
-check: # the tests alone; many of them wait for services that are away
-	go test -race -parallel 8 -tags embed_sandboxd -timeout 25m ./...
+check: # the tests alone, the longest first; many of them wait for services that are away
+	go test -race -parallel 8 -tags embed_sandboxd -timeout 25m ./internal/e2e ./...
 
 lint: ## check format, go vet, and the layers
 	@test -z "$$(gofmt -l cmd internal snapshot main.go)" || { gofmt -l cmd internal snapshot main.go; exit 1; }
