@@ -352,6 +352,9 @@ func TestSilentUpstream(t *testing.T) {
 		})
 		b := serve(t, Config{Anthropic: up.URL})
 		b.idle, b.whole = 50*time.Millisecond, 50*time.Millisecond
+		if head { // which must come before that
+			b.idle, b.whole = 2*time.Second, 2*time.Second
+		}
 		resp, err := b.open(t, requestBody(``))
 		if err != nil {
 			t.Fatal(err)
@@ -376,7 +379,7 @@ func TestSlowCaller(t *testing.T) {
 		}
 	})
 	b := serve(t, Config{Anthropic: up.URL})
-	b.upload, b.idle = 50*time.Millisecond, 200*time.Millisecond
+	b.upload, b.idle = 500*time.Millisecond, 500*time.Millisecond
 	body := requestBody(`"stream":true`)
 	for _, tt := range []struct {
 		path, status string
