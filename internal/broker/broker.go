@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/dayclaude/dayclaude/internal/fault"
+	"github.com/dayclaude/dayclaude/internal/pause"
 	"github.com/dayclaude/dayclaude/internal/run"
 	"github.com/dayclaude/dayclaude/internal/secret"
 )
@@ -49,6 +50,13 @@ const (
 	uploadTime = 5 * time.Minute  // for a request's body to arrive
 	idleTime   = 3 * time.Minute  // without a byte from the upstream or to the caller; also for the first byte
 	wholeTime  = 10 * time.Minute // for the first byte of an answer that is not streamed
+
+	// How often the upstreams are asked is bounded, where Claude with all its
+	// subagents does not come near: a sandbox that calls at line rate, say for
+	// counts of tokens, which cost nothing, or for calls that the API refuses,
+	// would use up what the key may ask for.
+	burst    = 500 // requests that need not wait
+	interval = 100 * time.Millisecond
 )
 
 // Credential is Anthropic's key, or the token of a subscription: one of them.
@@ -96,7 +104,7 @@ type Broker struct {
 	log          *slog.Logger
 	budget       *budget
 	redactor     *secret.Redactor // of what the API says when it fails
-	pace         pace             // of requests to the upstreams
+	pace         *pause.Pace      // of requests to the upstreams
 	refusals     atomic.Int64
 	refusedMu    sync.Mutex
 	refused      Refusal   // of the last model call; zero if it was answered
@@ -109,7 +117,7 @@ type Broker struct {
 func New(cfg Config) (*Broker, error) {
 	b := &Broker{
 		cfg: cfg, client: client(cfg.HTTP), log: cfg.Log, upload: uploadTime, idle: idleTime, whole: wholeTime,
-		outage: gitOutage, pause: gitPause,
+		outage: gitOutage, pause: gitPause, pace: &pause.Pace{Burst: burst, Interval: interval},
 		repositories: make(map[string]string),
 		redactor:     secret.NewRedactor(cfg.APIKey, cfg.OAuth),
 		budget: &budget{
@@ -265,8 +273,8 @@ func watch(cancel context.CancelCauseFunc, limit time.Duration) *time.Timer {
 // the rest. The answer no longer refers to the request, so that its body is
 // not kept in memory.
 func (b *Broker) exchange(cancel context.CancelCauseFunc, req *http.Request, limit time.Duration) (*http.Response, error) {
-	if err := b.pace.wait(req.Context(), b.cfg.Now()); err != nil {
-		return nil, err
+	if b.pace.Wait(req.Context(), b.cfg.Now()) != nil {
+		return nil, req.Context().Err()
 	}
 	silent := watch(cancel, limit)
 	defer silent.Stop()

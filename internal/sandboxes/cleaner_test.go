@@ -1,49 +1,15 @@
 package sandboxes
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/http/httptest"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	"github.com/dayclaude/dayclaude/internal/secret"
 	"github.com/dayclaude/dayclaude/internal/store"
 )
-
-// TestPace lets a minute's worth through at once, then the rate; whoever waits
-// can be told to stop.
-func TestPace(t *testing.T) {
-	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p, began := newPace(60, time.Now), time.Now()
-		for n := range 90 {
-			if err := p.wait(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if want := time.Duration(max(0, n-59)) * time.Second; time.Since(began) != want {
-				t.Fatalf("the call %d went after %s, want %s", n, time.Since(began), want)
-			}
-		}
-		time.Sleep(10 * time.Minute) // it saves no more than a minute's worth
-		began = time.Now()
-		for range 61 {
-			_ = p.wait(t.Context())
-		}
-		if got := time.Since(began); got != time.Second {
-			t.Errorf("61 calls took %s", got)
-		}
-		why := errors.New("enough")
-		ctx, stop := context.WithCancelCause(t.Context())
-		stop(why)
-		if err := p.wait(ctx); !errors.Is(err, why) {
-			t.Errorf("after its end: %v", err)
-		}
-	})
-}
 
 // TestPerMinute takes a quarter of the tightest limit, or of the usual one.
 func TestPerMinute(t *testing.T) {
