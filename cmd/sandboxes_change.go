@@ -229,7 +229,7 @@ func broken(s sandboxes.Sandbox) error {
 
 // endOne ends a sandbox, if no run is at work in it, or begins to be; before
 // something is lost it asks.
-func (a *app) endOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChangeOptions, s sandboxes.Sandbox, doing string, end func(context.Context) (*daytona.Sandbox, error)) (_ changed, err error) {
+func (a *app) endOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChangeOptions, s sandboxes.Sandbox, doing string, end func(context.Context) (*daytona.Sandbox, error)) (changed, error) {
 	if own := s.Owner; own != nil && alive(own.Held) && !o.force {
 		return changed{}, inUse(s, own.Held)
 	}
@@ -245,18 +245,15 @@ func (a *app) endOne(ctx context.Context, k *sandboxes.Keeper, o *sandboxesChang
 	if err != nil {
 		return changed{}, err
 	}
-	lease, err := k.Store.Acquire(ctx, s.Owner.Thread.ID, store.CleanUp+process, endLease, ownerIsDead)
+	var c changed
+	err = k.Store.Hold(ctx, s.Owner.Thread.ID, store.CleanUp+process, endLease, ownerIsDead, func() (err error) {
+		c, err = a.change(ctx, k, o, s, doing, end)
+		return err
+	})
 	if held := (*store.Held)(nil); errors.As(err, &held) {
 		return changed{}, inUse(s, held)
-	} else if err != nil {
-		return changed{}, err
 	}
-	defer func() {
-		if e := k.Store.Release(context.WithoutCancel(ctx), lease); !errors.Is(e, store.ErrFenced) {
-			err = errors.Join(err, e)
-		}
-	}()
-	return a.change(ctx, k, o, s, doing, end)
+	return c, err
 }
 
 // endLease keeps runs away from a sandbox while it is stopped or deleted. A

@@ -77,14 +77,15 @@ func (c *Cleaner) Do(ctx context.Context, found []*Finding, rule Rule, told func
 	if len(found) == 0 {
 		return
 	}
-	limit := newPace(c.perMinute(ctx), c.Now)
+	most := c.perMinute(ctx)
+	limit := &pause.Pace{Burst: most, Interval: time.Minute / time.Duration(most)}
 	var telling sync.Mutex
 	var work errgroup.Group
 	work.SetLimit(atOnce)
 	for _, group := range byThread(found) {
 		work.Go(func() error {
 			for _, f := range group {
-				if f.Err = limit.wait(ctx); f.Err == nil {
+				if f.Err = limit.Wait(ctx, c.Now()); f.Err == nil {
 					f.Err = c.finish(ctx, f, rule)
 				}
 				telling.Lock()
@@ -117,25 +118,24 @@ func byThread(found []*Finding) [][]*Finding {
 	return groups
 }
 
-// finish takes the lease, looks again and does what there then is to do.
-func (c *Cleaner) finish(ctx context.Context, f *Finding, rule Rule) (err error) {
+// finish judges a finding under the lease of its thread, if it has one.
+func (c *Cleaner) finish(ctx context.Context, f *Finding, rule Rule) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, cleanTime,
 		fault.New(fault.Unavailable, "it was not done within %s", cleanTime).WithHint("the next clean-up tries again"))
 	defer cancel()
-	if f.Owner != nil {
-		lease, err := c.Store.Acquire(ctx, f.Owner.Thread.ID, c.owner(), cleanLease, c.Dead)
-		if held := (*store.Held)(nil); errors.As(err, &held) {
-			f.Verdict = Verdict{Why: held.Owner + " works on it"}
-			return nil
-		} else if err != nil {
-			return err
-		}
-		defer func() {
-			if e := c.Store.Release(context.WithoutCancel(ctx), lease); !errors.Is(e, store.ErrFenced) {
-				err = errors.Join(err, e)
-			}
-		}()
+	if f.Owner == nil {
+		return c.judge(ctx, f, rule)
 	}
+	err := c.Store.Hold(ctx, f.Owner.Thread.ID, c.owner(), cleanLease, c.Dead, func() error { return c.judge(ctx, f, rule) })
+	if held := (*store.Held)(nil); errors.As(err, &held) {
+		f.Verdict = Verdict{Why: held.Owner + " works on it"}
+		return nil
+	}
+	return err
+}
+
+// judge looks again and does what there then is to do.
+func (c *Cleaner) judge(ctx context.Context, f *Finding, rule Rule) error {
 	now, same, err := c.again(ctx, f.Sandbox)
 	switch {
 	case err != nil:
@@ -196,31 +196,4 @@ func (c *Cleaner) perMinute(ctx context.Context) int {
 		}
 	}
 	return max(1, int(most/4))
-}
-
-// pace lets a minute's worth through at once, and then so many a minute.
-type pace struct {
-	perMinute int
-	now       func() time.Time
-
-	mu   sync.Mutex
-	next time.Time
-}
-
-func newPace(perMinute int, now func() time.Time) *pace { return &pace{perMinute: perMinute, now: now} }
-
-// wait waits for its turn, or returns why ctx ended.
-func (p *pace) wait(ctx context.Context) error {
-	p.mu.Lock()
-	now := p.now()
-	if full := now.Add(-time.Minute); p.next.Before(full) {
-		p.next = full
-	}
-	p.next = p.next.Add(time.Minute / time.Duration(p.perMinute))
-	d := p.next.Sub(now)
-	p.mu.Unlock()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return pause.For(ctx, d)
 }

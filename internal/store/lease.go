@@ -81,14 +81,28 @@ func (s *Store) supersede(ctx context.Context, tx *sql.Tx, thread, holder, owner
 // nil if it was given back.
 func (s *Store) Holder(ctx context.Context, thread string) (*Held, error) {
 	return first(ctx, s, func(row scanner) (*Held, error) {
-		var h Held
-		var since, until sql.NullTime
-		if err := row.Scan(&h.Owner, &since, &until); err != nil || h.Owner == "" {
-			return nil, err
-		}
-		h.Since, h.Until = since.Time.UTC(), until.Time.UTC()
-		return &h, nil
-	}, `SELECT lease_owner, lease_since, lease_until FROM threads WHERE id = $1`, thread)
+		var h holder
+		err := row.Scan(h.columns()...)
+		return h.held(), err
+	}, `SELECT `+holderColumns+` FROM threads WHERE id = $1`, thread)
+}
+
+const holderColumns = `lease_owner, lease_since, lease_until`
+
+// holder is a thread's lease as it is stored.
+type holder struct {
+	owner        string
+	since, until sql.NullTime
+}
+
+func (h *holder) columns() []any { return []any{&h.owner, &h.since, &h.until} }
+
+// held is nil if the lease was given back.
+func (h *holder) held() *Held {
+	if h.owner == "" {
+		return nil
+	}
+	return &Held{Owner: h.owner, Since: h.since.Time.UTC(), Until: h.until.Time.UTC()}
 }
 
 // Renew extends the lease by ttl from now.
@@ -108,6 +122,22 @@ func (s *Store) Release(ctx context.Context, l Lease) error {
 		}
 		return s.seen(ctx, tx, l.Thread, LetGo)
 	})
+}
+
+// Hold does something under the thread's lease and gives that back. It fails as
+// Acquire does, or as do; that the lease ran out meanwhile and somebody else
+// took it is no error.
+func (s *Store) Hold(ctx context.Context, thread, owner string, ttl time.Duration, dead func(owner string) bool, do func() error) (err error) {
+	lease, err := s.Acquire(ctx, thread, owner, ttl, dead)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := s.Release(context.WithoutCancel(ctx), lease); !errors.Is(e, ErrFenced) {
+			err = errors.Join(err, e)
+		}
+	}()
+	return do()
 }
 
 // fenced runs f in a transaction in which l is the thread's lease, as a sign of

@@ -18,23 +18,28 @@ var ErrFenced = &fault.Error{Kind: fault.Conflict, Message: "another process too
 
 const threadColumns = `id, repository_id, issue, generation, owner, repo, sandbox_id, branch, pull_request, comment_id, session_id, created_at`
 
-func scanThread(row scanner) (*run.Thread, error) {
+func scanThread(row scanner, more ...any) (*run.Thread, error) {
 	t := &run.Thread{}
-	err := row.Scan(&t.ID, &t.RepositoryID, &t.Ref.Number, &t.Generation, &t.Ref.Owner, &t.Ref.Repo,
-		&t.SandboxID, &t.Branch, &t.PullRequest, &t.CommentID, &t.SessionID, &t.CreatedAt)
+	into := []any{&t.ID, &t.RepositoryID, &t.Ref.Number, &t.Generation, &t.Ref.Owner, &t.Ref.Repo,
+		&t.SandboxID, &t.Branch, &t.PullRequest, &t.CommentID, &t.SessionID, &t.CreatedAt}
+	err := row.Scan(append(into, more...)...)
 	t.CreatedAt = t.CreatedAt.UTC()
 	return t, err
 }
 
+func (s *Store) thread(ctx context.Context, query string, args ...any) (*run.Thread, error) {
+	return first(ctx, s, func(row scanner) (*run.Thread, error) { return scanThread(row) }, query, args...)
+}
+
 // Thread returns the newest generation of an issue's thread, or ErrNotFound.
 func (s *Store) Thread(ctx context.Context, repositoryID int64, issue int) (*run.Thread, error) {
-	return first(ctx, s, scanThread, `SELECT `+threadColumns+` FROM threads
+	return s.thread(ctx, `SELECT `+threadColumns+` FROM threads
 		WHERE repository_id = $1 AND issue = $2 ORDER BY generation DESC LIMIT 1`, repositoryID, issue)
 }
 
 // ThreadByID returns a thread, or ErrNotFound.
 func (s *Store) ThreadByID(ctx context.Context, id string) (*run.Thread, error) {
-	return first(ctx, s, scanThread, `SELECT `+threadColumns+` FROM threads WHERE id = $1`, id)
+	return s.thread(ctx, `SELECT `+threadColumns+` FROM threads WHERE id = $1`, id)
 }
 
 // CreateThread stores a new thread. A thread of the same repository, issue
@@ -84,16 +89,18 @@ type Owned struct {
 
 // Owned returns the thread with an id, and what hangs on it, or ErrNotFound.
 func (s *Store) Owned(ctx context.Context, thread string) (*Owned, error) {
-	t, err := s.ThreadByID(ctx, thread)
+	o, err := first(ctx, s, func(row scanner) (_ *Owned, err error) {
+		var o Owned
+		var h holder
+		o.Thread, err = scanThread(row, append(h.columns(), &o.Newest)...)
+		o.Held = h.held()
+		return &o, err
+	}, `SELECT `+threadColumns+`, `+holderColumns+`, NOT EXISTS (SELECT 1 FROM threads AS later
+			WHERE later.repository_id = threads.repository_id AND later.issue = threads.issue AND later.generation > threads.generation)
+		FROM threads WHERE id = $1`, thread)
 	if err != nil {
 		return nil, err
 	}
-	o := &Owned{Thread: t}
-	newest, err := s.Thread(ctx, t.RepositoryID, t.Ref.Number)
-	if err != nil {
-		return nil, err
-	}
-	o.Newest = newest.ID == t.ID
 	if o.Run, err = s.Latest(ctx, thread); err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}
@@ -106,6 +113,5 @@ func (s *Store) Owned(ctx context.Context, thread string) (*Owned, error) {
 	for _, c := range costs {
 		o.USD += c.USD
 	}
-	o.Held, err = s.Holder(ctx, thread)
-	return o, err
+	return o, nil
 }
