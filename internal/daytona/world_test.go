@@ -1,11 +1,9 @@
 package daytona_test
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -14,9 +12,9 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
-	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
 	"github.com/dayclaude/dayclaude/internal/devstack/front"
 	"github.com/dayclaude/dayclaude/internal/secret"
+	"github.com/dayclaude/dayclaude/internal/testbox"
 )
 
 const (
@@ -33,38 +31,14 @@ var (
 // standIn starts an embedded Daytona for a test and its subtests.
 func standIn(t *testing.T, with ...func(*devstack.Options)) *devstack.Server {
 	t.Helper()
-	root, err := os.MkdirTemp("", "dayclaude-daytona-") // t.TempDir is closed to the sandboxes' users
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	if err := os.Chmod(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	engine, err := process.New(process.Options{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
 	opts := devstack.Options{
-		Engine: engine, Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot, Entrypoint: []string{"echo", "ready"}}},
-		Registry: registry, Storage: storage, RemoveOnClose: true,
+		Engine: testbox.Processes(t), Key: canary, Snapshots: []devstack.Snapshot{{Name: snapshot, Entrypoint: []string{"echo", "ready"}}},
+		Registry: registry, Storage: storage,
 	}
 	for _, change := range with {
 		change(&opts)
 	}
-	server, err := devstack.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return server
+	return testbox.Serve(t, opts)
 }
 
 // world is a client whose way to an embedded Daytona leads through a front,

@@ -2,12 +2,9 @@ package doctor_test
 
 import (
 	"context"
-	"crypto/rand"
 	"io"
 	"net/http"
-	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,11 +12,10 @@ import (
 
 	"github.com/dayclaude/dayclaude/internal/daytona"
 	devstack "github.com/dayclaude/dayclaude/internal/devstack/daytona"
-	"github.com/dayclaude/dayclaude/internal/devstack/daytona/docker"
-	"github.com/dayclaude/dayclaude/internal/devstack/daytona/process"
 	"github.com/dayclaude/dayclaude/internal/doctor"
 	"github.com/dayclaude/dayclaude/internal/fault"
 	"github.com/dayclaude/dayclaude/internal/secret"
+	"github.com/dayclaude/dayclaude/internal/testbox"
 	"github.com/dayclaude/dayclaude/internal/testenv"
 )
 
@@ -39,23 +35,11 @@ type patient struct {
 // admit starts an embedded Daytona for a test, and a doctor for it.
 func admit(t *testing.T, engine devstack.Engine, change ...func(*devstack.Options)) *patient {
 	t.Helper()
-	opts := devstack.Options{Engine: engine, Key: key, Snapshots: []devstack.Snapshot{{Name: testenv.Image}}, RemoveOnClose: true}
+	opts := devstack.Options{Engine: engine, Key: key, Snapshots: []devstack.Snapshot{{Name: testenv.Image}}}
 	for _, c := range change {
 		c(&opts)
 	}
-	server, err := devstack.New(opts)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	p := &patient{T: t, server: server, steps: make(map[string]doctor.Step)}
+	p := &patient{T: t, server: testbox.Serve(t, opts), steps: make(map[string]doctor.Step)}
 	p.client = p.connect(key)
 	p.deep = doctor.Deep{
 		Daytona: p.client, Name: doctor.NewName(), StoreID: "store", Snapshot: testenv.Image, Now: time.Now,
@@ -109,37 +93,10 @@ func (p *patient) want(result doctor.Result, steps ...string) {
 	}
 }
 
-func processes(t *testing.T) devstack.Engine {
-	t.Helper()
-	root, err := os.MkdirTemp("", "dayclaude-doctor-") // t.TempDir is closed to the sandboxes' users
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(root) })
-	if err := os.Chmod(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	engine, err := process.New(process.Options{Root: root})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return engine
-}
-
-func containers(t *testing.T) devstack.Engine {
-	t.Helper()
-	testenv.Docker(t)
-	engine, err := docker.New(t.Context(), docker.Options{Namespace: "dayclaude-doctor-" + strings.ToLower(rand.Text()[:10])})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return engine
-}
-
 // A Daytona that is well passes each step, in order.
 func TestDeep(t *testing.T) {
 	t.Parallel()
-	for name, engine := range map[string]func(*testing.T) devstack.Engine{"process": processes, "docker": containers} {
+	for name, engine := range map[string]func(*testing.T) devstack.Engine{"process": testbox.Processes, "docker": testbox.Containers} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := admit(t, engine(t))
@@ -163,7 +120,7 @@ func TestDeep(t *testing.T) {
 // A self-hosted Daytona may do without an SSH gateway.
 func TestDeepWithoutGateway(t *testing.T) {
 	t.Parallel()
-	p := admit(t, processes(t), func(o *devstack.Options) {
+	p := admit(t, testbox.Processes(t), func(o *devstack.Options) {
 		o.Wrap = func(next http.Handler) http.Handler {
 			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/api/config" {
@@ -239,7 +196,7 @@ func TestDeepOfWhatIsBroken(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			p := admit(t, processes(t))
+			p := admit(t, testbox.Processes(t))
 			tt.harm(p)
 			if err := p.deep.Run(t.Context()); fault.KindOf(err) != tt.kind {
 				t.Errorf("got %v of kind %s, want %s", err, fault.KindOf(err), tt.kind)
@@ -256,7 +213,7 @@ func TestDeepCleansUp(t *testing.T) {
 	t.Parallel()
 	t.Run("interrupted", func(t *testing.T) {
 		t.Parallel()
-		p := admit(t, processes(t))
+		p := admit(t, testbox.Processes(t))
 		ctx, cancel := context.WithCancel(t.Context())
 		p.at("terminal", cancel)
 		if err := p.deep.Run(ctx); fault.KindOf(err) != fault.Cancelled {
@@ -269,7 +226,7 @@ func TestDeepCleansUp(t *testing.T) {
 	t.Run("interrupted while the sandbox is made", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
-		p := admit(t, processes(t), func(o *devstack.Options) {
+		p := admit(t, testbox.Processes(t), func(o *devstack.Options) {
 			o.Wrap = func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					if r.Method == http.MethodPost && r.URL.Path == "/api/sandbox" {
@@ -288,7 +245,7 @@ func TestDeepCleansUp(t *testing.T) {
 	})
 	t.Run("panicking", func(t *testing.T) {
 		t.Parallel()
-		p := admit(t, processes(t))
+		p := admit(t, testbox.Processes(t))
 		p.at("files", func() { panic("a mistake") })
 		func() {
 			defer func() {

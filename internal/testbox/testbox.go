@@ -1,4 +1,5 @@
-// Package testbox gives tests a sandbox on each engine of the embedded Daytona.
+// Package testbox gives tests an embedded Daytona, and a sandbox on each of its
+// engines.
 package testbox
 
 import (
@@ -21,45 +22,68 @@ func OnEngines(t *testing.T, test func(*testing.T, *daytona.Toolbox)) {
 	t.Parallel()
 	t.Run("process", func(t *testing.T) {
 		t.Parallel()
-		root, err := os.MkdirTemp("", "dayclaude-testbox-test-") // t.TempDir is closed to the sandboxes' users
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = os.RemoveAll(root) })
-		if err := os.Chmod(root, 0o711); err != nil {
-			t.Fatal(err)
-		}
-		engine, err := process.New(process.Options{Root: root})
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, sandbox(t, engine))
+		test(t, sandbox(t, Processes(t)))
 	})
 	t.Run("docker", func(t *testing.T) {
 		t.Parallel()
-		testenv.Docker(t)
-		engine, err := docker.New(t.Context(), docker.Options{Namespace: "dayclaude-testbox-" + strings.ToLower(rand.Text()[:8])})
-		if err != nil {
-			t.Fatal(err)
-		}
-		test(t, sandbox(t, engine))
+		test(t, sandbox(t, Containers(t)))
 	})
+}
+
+// Processes is a process engine for the length of the test.
+func Processes(t *testing.T) devstack.Engine {
+	t.Helper()
+	root, err := os.MkdirTemp("", "dayclaude-testbox-test-") // t.TempDir is closed to the sandboxes' users
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	engine, err := process.New(process.Options{Root: root})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+// Containers is a docker engine that sees nobody else's sandboxes.
+func Containers(t *testing.T) devstack.Engine {
+	t.Helper()
+	testenv.Docker(t)
+	engine, err := docker.New(t.Context(), docker.Options{Namespace: "dayclaude-testbox-" + strings.ToLower(rand.Text()[:8])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+// Serve starts an embedded Daytona for the length of the test; what it has made
+// by then is removed.
+func Serve(t *testing.T, opts devstack.Options) *devstack.Server {
+	t.Helper()
+	opts.RemoveOnClose = true
+	server, err := devstack.New(opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return server
 }
 
 // sandbox starts one for the length of the test.
 func sandbox(t *testing.T, engine devstack.Engine) *daytona.Toolbox {
 	t.Helper()
 	const key = "dtn_testbox"
-	srv, err := devstack.New(devstack.Options{
-		Engine: engine, Key: key, Snapshots: []devstack.Snapshot{{Name: testenv.Image}}, RemoveOnClose: true,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := srv.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = srv.Close(context.Background()) })
+	srv := Serve(t, devstack.Options{Engine: engine, Key: key, Snapshots: []devstack.Snapshot{{Name: testenv.Image}}})
 	c, err := daytona.New(daytona.Config{BaseURL: srv.URL(), Key: secret.New(key)})
 	if err != nil {
 		t.Fatal(err)
