@@ -64,7 +64,7 @@ func (e *exam) serve(ctx context.Context) error {
 	if err := e.box.Upload(ctx, daytona.File{Path: dir + "/index.html", Content: []byte(e.word)}); err != nil {
 		return err
 	}
-	variables := "export PORT=" + strconv.Itoa(e.port) + " WORD=" + e.word + " DIR='" + strings.ReplaceAll(dir, "'", `'\''`) + "'\n"
+	variables := "export PORT=" + strconv.Itoa(e.port) + " WORD=" + e.word + " DIR=" + daytona.Quote(dir) + "\n"
 	return e.box.Spawn(ctx, e.Name+"-web", variables+servers[i].line)
 }
 

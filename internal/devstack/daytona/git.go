@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -22,19 +23,24 @@ exec git -c credential.helper= -c credential.helper='!f() { [ "$1" != get ] || c
 	-c core.askPass= -c core.hooksPath=/dev/null "$@"`
 
 // gitFailures are what git says, in lower case, and with which status v0.190
-// answers it; everything else is a 500.
-var gitFailures = []struct {
+// answers it; everything else is a 500. They are compiled when git first fails,
+// not at each command's start.
+var gitFailures = sync.OnceValue(func() []gitFailure {
+	return []gitFailure{
+		{http.StatusUnauthorized, regexp.MustCompile(`authentication failed|invalid username or password|could not read (username|password)|terminal prompts disabled`)},
+		{http.StatusForbidden, regexp.MustCompile(`returned error: 403|remote: permission .*denied`)},
+		{http.StatusNotFound, regexp.MustCompile(`repository .*not found|returned error: 404|remote: not found|does not appear to be a git repository|` +
+			`not a git repository|cannot change to|remote branch .* not found|no such remote|reference not found|` +
+			`src refspec .* does not match any|not currently on a branch|unknown revision|unable to read tree|not a tree|does not exist`)},
+		{http.StatusConflict, regexp.MustCompile(`non-fast-forward|fetch first|updates were rejected|stale info|not possible to fast-forward|` +
+			`local changes to the following files would be overwritten|commit your changes or stash them|needs merge|` +
+			`contains unstaged changes|already exists and is not an empty directory`)},
+	}
+})
+
+type gitFailure struct {
 	status int
 	words  *regexp.Regexp
-}{
-	{http.StatusUnauthorized, regexp.MustCompile(`authentication failed|invalid username or password|could not read (username|password)|terminal prompts disabled`)},
-	{http.StatusForbidden, regexp.MustCompile(`returned error: 403|remote: permission .*denied`)},
-	{http.StatusNotFound, regexp.MustCompile(`repository .*not found|returned error: 404|remote: not found|does not appear to be a git repository|` +
-		`not a git repository|cannot change to|remote branch .* not found|no such remote|reference not found|` +
-		`src refspec .* does not match any|not currently on a branch|unknown revision|unable to read tree|not a tree|does not exist`)},
-	{http.StatusConflict, regexp.MustCompile(`non-fast-forward|fetch first|updates were rejected|stale info|not possible to fast-forward|` +
-		`local changes to the following files would be overwritten|commit your changes or stash them|needs merge|` +
-		`contains unstaged changes|already exists and is not an empty directory`)},
 }
 
 // credentials are for git's server.
@@ -91,7 +97,7 @@ func (c *call) gitAs(k credentials, args ...string) (string, error) {
 
 // gitProblem gives what git complains of its status.
 func gitProblem(complaint string, exit int) error {
-	for _, f := range gitFailures {
+	for _, f := range gitFailures() {
 		if f.words.MatchString(strings.ToLower(complaint)) {
 			return problemf(f.status, "%s", complaint)
 		}
